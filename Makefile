@@ -1,0 +1,52 @@
+# Each target sets up what it needs. PYTHON chooses the interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Debian's name and its cousins'.
+CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
+.PHONY: demo run test lint bench browser clean help
+
+help:
+	@echo "make demo   fine-tune and judge a real model on the bundled sample"
+	@echo "make run    open the page"
+	@echo "make test   all tests    make lint   style and types    make bench   speed"
+
+$(VENV)/runtime: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==$$(sed -n 's/^torch==//p' requirements.txt)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/development: $(VENV)/runtime requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+demo: $(VENV)/runtime
+	$(BIN)/python -m core train --task classification --data core/data/samples/customer_messages.csv --text message --label topic --name demo
+
+run: $(VENV)/runtime
+	$(BIN)/python app.py
+
+# The browser tests need Chromium and a font with Chinese characters. Debian's are installed where we may.
+browser:
+ifeq ($(CHROMIUM),)
+	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium fonts-noto-cjk >/dev/null; \
+	else echo "No Chromium here: the browser tests will be skipped. Install it with: sudo apt-get install chromium fonts-noto-cjk"; fi
+endif
+
+test: $(VENV)/development browser
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/development
+	$(BIN)/python -m benchmarks.against_plain_trainer
+	$(BIN)/python -m benchmarks.page
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,94 @@
+"""The command line: `python -m core inspect | train | evaluate | predict | publish`.
+
+JSON is the last line of stdout, progress and sentences go to stderr. Exit 0 done, 1 failed, 2 bad input.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from core import settings as place
+from core.commands import COMMANDS, RunFailedError
+from core.errors import UserError
+from core.terminal import Terminal
+
+# What the person did not cause and cannot mend by other input.
+_NOT_THEIR_INPUT = ("disk_full", "push_failed", "download_failed", "out_of_memory")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence and leaves with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.stderr.write(f"{self.prog}: {message}\n")
+        sys.exit(2)
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their flags."""
+    top = _Parser(prog="python -m core", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True, parser_class=_Parser)
+
+    def add(name: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name)
+        command.add_argument(
+            "--home", type=Path, help="folder of runs and data; else TUNING_FORK_HOME, else a folder of yours"
+        )
+        return command
+
+    inspect = add("inspect")
+    inspect.add_argument("file", type=Path)
+
+    train = add("train")
+    train.add_argument("--task", default="classification")
+    train.add_argument("--data", type=Path, required=True)
+    train.add_argument("--text", help="column with the text; guessed where left out")
+    train.add_argument("--label", help="column with the label; guessed where left out")
+    train.add_argument("--test", type=Path, help="a second file with the test rows")
+    train.add_argument("--model", default="starter", help="starter, a Hub id, a folder, or a run's id")
+    train.add_argument("--set", action="append", default=[], metavar="KNOB=VALUE", help="a hyperparameter by hand")
+    train.add_argument("--name", default="")
+
+    evaluate = add("evaluate")
+    evaluate.add_argument("--model", required=True, help="a run's id or a folder")
+    evaluate.add_argument("--data", type=Path, required=True)
+    evaluate.add_argument("--text", required=True)
+    evaluate.add_argument("--label", required=True)
+
+    predict = add("predict")
+    predict.add_argument("--model", required=True, help="a run's id or a folder")
+    predict.add_argument("sentence", nargs="?", help="one text to answer")
+    predict.add_argument("--data", type=Path)
+    predict.add_argument("--text", help="column with the text")
+    predict.add_argument("--out", type=Path)
+
+    publish = add("publish")
+    publish.add_argument("--model", required=True, help="a run's id")
+    publish.add_argument("--repo", required=True, help="name, or owner/name, on the Hub")
+    publish.add_argument("--public", action="store_true")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return the exit status."""
+    given = parser().parse_args(arguments)
+    settings = place.from_environment(given.home)
+    terminal = Terminal(place.terminal_language())
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        answer = COMMANDS[given.command](given, settings, terminal)
+    except UserError as error:
+        terminal.error(error)
+        return 1 if error.code in _NOT_THEIR_INPUT else 2
+    except RunFailedError as failed:
+        terminal.error(UserError(failed.code, **failed.facts))
+        sys.stdout.write(json.dumps(failed.answer, ensure_ascii=False) + "\n")
+        return 1
+    sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

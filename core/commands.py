@@ -1,0 +1,299 @@
+"""What each command of the command line does: values in, the JSON answer out."""
+
+import argparse
+import contextlib
+import getpass
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.data import checking
+from core.data.profiling import token_lengths
+from core.data.store import Table, TableStore
+from core.errors import Fact, UserError
+from core.models import fetching
+from core.models.loading import check_folder, resolve
+from core.models.sizing import ModelFacts, describe
+from core.runs.progress import Progress, fold
+from core.runs.store import RunRecord, RunStore
+from core.runs.supervisor import Supervisor
+from core.settings import Settings
+from core.spec import DataChoice, ModelChoice, TrainSpec, build, knobs
+from core.tasks.base import Prediction, find
+from core.terminal import Terminal
+from core.training.recommending import recommend
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OWNER = "local"
+
+
+class RunFailedError(Exception):
+    """A run ended without a result: the error's code and facts, and the JSON answer all the same."""
+
+    def __init__(self, code: str, facts: dict[str, Fact], answer: dict[str, Any]) -> None:
+        super().__init__(code)
+        self.code, self.facts, self.answer = code, facts, answer
+
+
+def inspect(given: argparse.Namespace, settings: Settings, terminal: Terminal) -> dict[str, Any]:
+    """What a file is and what is wrong with it."""
+    from core.data.inspecting import inspect as look
+
+    return look(given.file, settings)
+
+
+def train(given: argparse.Namespace, settings: Settings, terminal: Terminal) -> dict[str, Any]:
+    """Fine-tune and judge a model, with progress on stderr."""
+    task = find(given.task)
+    chosen = _assignments(given.set)
+    runs, tables = RunStore(settings.home), TableStore(settings)
+    table = tables.add(given.data, OWNER, given.data.name)
+    test = tables.add(given.test, OWNER, given.test.name) if given.test else None
+    columns = _columns(given, tables, table)
+    model = _model_choice(given.model, settings, runs)
+    spec = _spec(task.id, table, test, columns, model, chosen, settings, runs, tables)
+    test_frame = tables.frame(test.id, OWNER, list(columns.values())) if test else None
+    task.prepare(tables.frame(table.id, OWNER, list(columns.values())), spec, settings.limits, test_frame)
+
+    supervisor = Supervisor(settings, runs, own_only=True)
+    supervisor.start()
+    try:
+        record = supervisor.submit(spec, OWNER, given.name or given.data.stem)
+        record = _watch(runs, supervisor, record, terminal)
+    finally:
+        supervisor.close()
+    return _train_answer(runs, record, terminal)
+
+
+def evaluate(given: argparse.Namespace, settings: Settings, terminal: Terminal) -> dict[str, Any]:
+    """Judge a model on every row of a file."""
+    from core.evaluation.metrics import confusion, intervals
+
+    columns = {"text": given.text, "label": given.label}
+    frame = _read_file(given.data, settings)
+    checking.require_columns(frame, columns)
+    folder, task_id = _finished(given.model, settings)
+    task = find(task_id)
+    predictions, labels = _answers(task_id, folder, frame[given.text].tolist())
+    spelled = {label.casefold().strip(): label for label in labels}
+    rows = [
+        (spelled[label.casefold().strip()], answer)
+        for text, label, answer in zip(frame[given.text], frame[given.label], predictions, strict=True)
+        if text.strip() and label.casefold().strip() in spelled
+    ]
+    if not rows:
+        raise UserError("labels_unknown_to_model", known=", ".join(labels[:20]))
+    references, given_answers = [r for r, _ in rows], [p.label for _, p in rows]
+    number = {label: i for i, label in enumerate(labels)}
+    table = confusion([number[r] for r in references], [number[a] for a in given_answers], len(labels))
+    metrics = {k: round(v, 4) for k, v in task.score(references, given_answers, tuple(labels)).items()}
+    return {
+        "metrics": {**metrics, "intervals": intervals(table)},
+        "rows": len(rows),
+        "rows_left_out": len(frame) - len(rows),
+        "labels": labels,
+        "confusion": table,
+    }
+
+
+def predict(given: argparse.Namespace, settings: Settings, terminal: Terminal) -> dict[str, Any]:
+    """Answer one text, or every row of a file into a new file."""
+    if (given.sentence is None) == (given.data is None):
+        raise UserError("predict_text_or_file")
+    if given.data is not None:
+        return _predict_file(given, settings)
+    if not given.sentence.strip():
+        raise UserError("text_empty")
+    folder, task_id = _finished(given.model, settings)
+    (answer,), _ = _answers(task_id, folder, [given.sentence])
+    return {"label": answer.label, "confidence": answer.confidence, "probabilities": dict(answer.probabilities)}
+
+
+def publish(given: argparse.Namespace, settings: Settings, terminal: Terminal) -> dict[str, Any]:
+    """Push a run's model to the Hub, private unless asked otherwise."""
+    from huggingface_hub import get_token
+
+    from core.publishing import hub
+
+    runs = RunStore(settings.home)
+    record = runs.find(given.model, OWNER)
+    token = get_token()
+    if not token and sys.stdin.isatty():
+        terminal.say("token")
+        token = getpass.getpass("")
+    url = hub.push(runs, record.id, given.repo, token or "", private=not given.public, settings=settings)
+    return {"run": record.id, "url": url, "private": not given.public}
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace, Settings, Terminal], dict[str, Any]]] = {
+    "inspect": inspect,
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "publish": publish,
+}
+
+
+def _assignments(pairs: list[str]) -> dict[str, str]:
+    chosen = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or name not in knobs():
+            raise UserError("knob_unknown", knob=name[:40], known=", ".join(knobs()))
+        chosen[name] = value
+    return chosen
+
+
+def _columns(given: argparse.Namespace, tables: TableStore, table: Table) -> dict[str, str]:
+    asked = {role: column for role in ("text", "label") if (column := getattr(given, role))}
+    frame = tables.frame(table.id, OWNER)
+    columns = {**checking.guess_columns(frame), **asked}
+    for role in ("text", "label"):
+        if role not in columns:
+            raise UserError("column_not_guessed", role=role, columns=", ".join(table.columns[:20]))
+    checking.require_usable(frame, columns, tables.limits)
+    return columns
+
+
+def _model_choice(name: str, settings: Settings, runs: RunStore) -> ModelChoice:
+    if name == "starter":
+        return ModelChoice()
+    if re.fullmatch(r"[0-9a-f]{6,32}", name):
+        with contextlib.suppress(UserError):
+            return ModelChoice(source="run", name=runs.find(name, OWNER).id)
+    if name.startswith(("/", ".", "~")) or Path(name).is_dir():
+        return ModelChoice(source="directory", name=str(Path(name).expanduser().resolve()))
+    from huggingface_hub import get_token
+
+    token = get_token()
+    found = fetching.look_up(fetching.check_id(name), settings, token)
+    fetching.fetch(found, settings, token, OWNER)
+    return ModelChoice(source="hub", name=found.id, revision=found.revision)
+
+
+def _spec(
+    task: str,
+    table: Table,
+    test: Table | None,
+    columns: dict[str, str],
+    model: ModelChoice,
+    chosen: dict[str, str],
+    settings: Settings,
+    runs: RunStore,
+    tables: TableStore,
+) -> TrainSpec:
+    """The spec with recommended values where nothing was chosen by hand."""
+    data = DataChoice(table=table.id, columns=columns, test_table=test.id if test else None, name=table.name)
+    first = build(task=task, data=data, model=model, **chosen)
+    facts = describe(model, settings, runs, OWNER, max_length=first.max_length, batch_size=first.batch_size)
+    frame = tables.frame(table.id, OWNER, [columns["label"]])
+    advice = recommend(
+        rows=round(table.rows * (1 - first.validation_fraction - (0 if test else first.test_fraction))),
+        classes=frame[columns["label"]].nunique(),
+        tokens_p95=_tokens_p95(settings, tables.path(table.id, OWNER), columns["text"], facts),
+        facts=facts,
+    )
+    return build(task=task, data=data, model=model, **({name: a.value for name, a in advice.items()} | chosen))
+
+
+def _tokens_p95(settings: Settings, table: Path, column: str, facts: ModelFacts) -> int:
+    if facts.tokenizer is None:
+        return int(knobs()["max_length"].default)
+    return int(token_lengths(settings, table, column, facts.tokenizer)["p95"])
+
+
+def _watch(runs: RunStore, supervisor: Supervisor, record: RunRecord, terminal: Terminal) -> RunRecord:
+    """Follow a run to its end. The first Ctrl-C asks it to stop and keep its best, the second leaves."""
+    progress, offset, said = Progress(), 0, False
+
+    def on_interrupt(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        terminal.say("stopping")
+        runs.request_stop(record.id)
+
+    def look() -> None:
+        nonlocal progress, offset, said
+        fresh, offset = runs.read_events(record.id, offset)
+        if not fresh:
+            return
+        progress = fold(fresh, progress)
+        if progress.rows and not said:
+            said = True
+            terminal.say("rows", **progress.rows)
+            for finding in progress.findings:
+                terminal.finding(finding["code"], finding["rows"])
+        terminal.progress(progress)
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        ended = supervisor.wait(record.id, look)
+        look()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return ended
+
+
+def _train_answer(runs: RunStore, record: RunRecord, terminal: Terminal) -> dict[str, Any]:
+    folder = runs.folder(record.id)
+    answer: dict[str, Any] = {"run": record.id, "state": record.state, "folder": str(folder)}
+    report = runs.report(record.id)
+    if record.state not in ("FINISHED", "STOPPED") or report is None:
+        error = record.error or {"code": "run_ended_early", "facts": {}}
+        raise RunFailedError(error["code"], error["facts"], answer | {"error": error})
+    terminal.scores(report)
+    terminal.say("where", folder=folder / "model")
+    terminal.say("next", run=record.id[:8])
+    kept = ("metrics", "baselines", "verdict", "rows", "validation", "seconds", "device", "spec")
+    return answer | {"model": str(folder / "model")} | {name: report[name] for name in kept}
+
+
+def _finished(name: str, settings: Settings) -> tuple[Path, str]:
+    """The model folder and task of a run's id or of a folder."""
+    runs = RunStore(settings.home)
+    if re.fullmatch(r"[0-9a-f]{6,32}", name) and not Path(name).is_dir():
+        record = runs.find(name, OWNER)
+        return runs.model_folder(record.id), record.task
+    folder = resolve(ModelChoice(source="directory", name=name), settings, runs, OWNER)
+    if not any("SequenceClassification" in part for part in check_folder(folder).get("architectures") or []):
+        raise UserError("model_not_fine_tuned", name=name[:200])
+    return folder, "classification"
+
+
+def _read_file(path: Path, settings: Settings) -> "pd.DataFrame":
+    tables = TableStore(settings)
+    return tables.frame(tables.add(path, OWNER, path.name).id, OWNER)
+
+
+def _answers(task_id: str, folder: Path, texts: list[str]) -> tuple[list[Prediction], list[str]]:
+    from core.device import detect
+    from core.quiet import quiet_libraries
+
+    quiet_libraries()
+    task = find(task_id)
+    model, tokenizer = task.reload(folder)
+    labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    return task.predict(model, tokenizer, texts, detect()), labels
+
+
+def _predict_file(given: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    from core.data.writing import write_predictions
+
+    if given.text is None or given.out is None:
+        raise UserError("predict_needs_text_and_out")
+    if given.out.exists() and given.out.resolve() == given.data.resolve():
+        raise UserError("out_is_input", name=given.out.name)
+    frame = _read_file(given.data, settings)
+    checking.require_columns(frame, {"text": given.text})
+    folder, task_id = _finished(given.model, settings)
+    filled = frame[given.text].str.strip() != ""
+    answers, _ = _answers(task_id, folder, frame.loc[filled, given.text].tolist())
+    frame["prediction"], frame["confidence"] = "", ""
+    frame.loc[filled, "prediction"] = [a.label for a in answers]
+    frame.loc[filled, "confidence"] = [f"{a.confidence:.4f}" for a in answers]
+    write_predictions(frame, given.out)
+    return {"rows": len(frame), "answered": len(answers), "out": str(given.out)}

@@ -1,0 +1,167 @@
+"""Asks a model in a process of its own: one is kept warm, it can be killed, and ends when nobody asks."""
+
+import json
+import queue
+import subprocess
+import threading
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from core.errors import UserError
+from core.processes import spawn
+from core.settings import Settings
+from core.tasks.base import Prediction
+
+_LOADING_SECONDS = 120.0
+_IDLE_SECONDS = 300.0
+_LONGEST_TEXT = 100_000
+
+
+class Predictors:
+    """Answers from the model in a folder. Several threads may ask; they are served one after the other.
+
+    Args:
+        settings: where things are and how long an answer may take.
+        idle: seconds without a question after which the process is ended.
+    """
+
+    def __init__(self, settings: Settings, idle: float = _IDLE_SECONDS) -> None:
+        self._settings, self._idle = settings, idle
+        self._lock = threading.Lock()
+        self._child: _Child | None = None
+        self._timer: threading.Timer | None = None
+
+    def warm(self, folder: Path, task: str = "classification") -> None:
+        """Load the model now, so that the first answer is quick.
+
+        Raises:
+            UserError: as `predict`.
+        """
+        self._ask(folder, task, None)
+
+    def predict(self, folder: Path, texts: list[str], task: str = "classification") -> list[Prediction]:
+        """An answer for each text.
+
+        Raises:
+            UserError: `text_empty`, `predict_timeout`, `predict_failed`, `predictor_busy` or why it cannot be loaded.
+        """
+        if not texts or not all(text.strip() for text in texts):
+            raise UserError("text_empty")
+        answer = self._ask(folder, task, [text[:_LONGEST_TEXT] for text in texts])
+        return [
+            Prediction(label, confidence, tuple((str(name), float(p)) for name, p in probabilities))
+            for label, confidence, probabilities in answer["predictions"]
+        ]
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._drop()
+
+    def _ask(self, folder: Path, task: str, texts: list[str] | None) -> dict[str, Any]:
+        if not self._lock.acquire(timeout=self._settings.limits.predict_timeout):
+            raise UserError("predictor_busy")
+        try:
+            child = self._loaded(folder, task)
+            answer = child.ask(texts, self._settings.limits.predict_timeout) if texts is not None else {}
+        except UserError as error:
+            if error.code != "predict_failed":
+                self._drop()
+            raise
+        finally:
+            self._lock.release()
+        return answer
+
+    def _loaded(self, folder: Path, task: str) -> "_Child":
+        key = (str(folder), (folder / "config.json").stat().st_mtime_ns, task)
+        if self._child is None or self._child.key != key or not self._child.alive():
+            self._drop()
+            self._child = _Child(self._settings, folder, task, key)
+            self._child.read(_LOADING_SECONDS)
+        self._end_when_idle()
+        return self._child
+
+    def _end_when_idle(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = threading.Timer(self._idle, self._end_if_idle)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _end_if_idle(self) -> None:
+        if self._lock.acquire(blocking=False):
+            try:
+                self._drop()
+            finally:
+                self._lock.release()
+
+    def _drop(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        if self._child:
+            self._child.kill()
+            self._child = None
+
+
+class _Child:
+    """One server process and the thread that reads its answers."""
+
+    def __init__(self, settings: Settings, folder: Path, task: str, key: tuple[str, int, str]) -> None:
+        self.key = key
+        pipe = subprocess.PIPE
+        self._process = spawn(settings, "core.inference.server", [str(folder), task], stdin=pipe, stdout=pipe)
+        self._answers: queue.Queue[bytes] = queue.Queue()
+        self._reader = threading.Thread(target=self._read_all, name="predictor-answers", daemon=True)
+        self._reader.start()
+
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def ask(self, texts: list[str], seconds: float) -> dict[str, Any]:
+        """Send texts, wait for the answer."""
+        assert self._process.stdin
+        try:
+            self._process.stdin.write(json.dumps({"texts": texts}).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise UserError("predict_ended") from error
+        return self.read(seconds)
+
+    def read(self, seconds: float) -> dict[str, Any]:
+        """The next answer.
+
+        Raises:
+            UserError: what the process says, `predict_timeout`, or `predict_ended` when it is gone.
+        """
+        end = monotonic() + seconds
+        try:
+            line = self._answers.get(timeout=max(0.0, end - monotonic()))
+        except queue.Empty:
+            raise UserError("predict_timeout", seconds=round(seconds)) from None
+        if not line:
+            raise UserError("predict_ended")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise UserError(answer["error"]["code"], **answer["error"]["facts"])
+        return answer
+
+    def kill(self) -> None:
+        """End it at once and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
+        self._reader.join(5)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                try:
+                    pipe.close()
+                except OSError:
+                    continue
+
+    def _read_all(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            self._answers.put(line)
+        self._answers.put(b"")

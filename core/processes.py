@@ -1,0 +1,110 @@
+"""Starting and bounding child processes: each is `python -m core…` with a closed stdin and a bare environment."""
+
+import contextlib
+import json
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from core.settings import Settings, child_environment
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def spawn(
+    settings: Settings,
+    module: str,
+    arguments: list[str],
+    *,
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
+    stdout: int | IO[bytes] = subprocess.DEVNULL,
+    stderr: int | IO[bytes] = subprocess.DEVNULL,
+    online: bool = False,
+) -> "subprocess.Popen[bytes]":
+    """Start `python -m module arguments…` in its own process group, with no secret in its environment."""
+    environment = child_environment(settings, online=online)
+    for folder in (environment["HOME"], environment["HF_HOME"]):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        env=environment,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+
+
+def limit_self(memory: int | None = None, cpu: int | None = None) -> None:
+    """Bound the calling process: address space in bytes, processor time in seconds. Does nothing off Unix."""
+    try:
+        import resource
+    except ImportError:
+        return
+    if memory:
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    if cpu:
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def converse(
+    settings: Settings, module: str, request: dict[str, Any], hear: Callable[[dict[str, Any]], None], *, silence: float
+) -> None:
+    """Start an online child, hand it a request by pipe (the only way a token travels) and hear its JSON lines.
+
+    Args:
+        request: written to its stdin as JSON.
+        hear: called with every line.
+        silence: seconds without a line after which it is given up and killed.
+
+    Raises:
+        TimeoutError: it fell silent.
+        ChildProcessError: it ended with another status than 0.
+    """
+    child = spawn(settings, module, [], stdin=subprocess.PIPE, stdout=subprocess.PIPE, online=True)
+    assert child.stdin
+    assert child.stdout
+    said: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+    def listen(stream: IO[bytes]) -> None:
+        for line in stream:
+            said.put(line)
+        said.put(None)
+
+    listener = threading.Thread(target=listen, args=(child.stdout,), daemon=True)
+    listener.start()
+    try:
+        with contextlib.suppress(BrokenPipeError), child.stdin:
+            child.stdin.write(json.dumps(request).encode())
+        while (line := said.get(timeout=silence)) is not None:
+            hear(json.loads(line))
+        if status := child.wait(timeout=silence):
+            raise ChildProcessError(f"{module} ended with {status}")
+    except (queue.Empty, subprocess.TimeoutExpired) as error:
+        raise TimeoutError(f"{module} fell silent") from error
+    finally:
+        child.kill()
+        child.wait()
+        listener.join()
+        child.stdout.close()
+
+
+def requested() -> tuple[dict[str, Any], Callable[[dict[str, Any]], None]]:
+    """The child's end of `converse`: the request, and a function that says a line.
+
+    What libraries print goes to stderr from here on, so that it cannot be taken for a line.
+    """
+    request = json.loads(sys.stdin.buffer.read())
+    channel, sys.stdout = sys.stdout, sys.stderr
+
+    def say(message: dict[str, Any]) -> None:
+        channel.write(json.dumps(message) + "\n")
+        channel.flush()
+
+    return request, say

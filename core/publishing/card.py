@@ -1,0 +1,121 @@
+"""The model card: what a reader on the Hub or of the zip learns about a result. English prose, from facts alone."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import UserError
+from core.models.catalogue import STARTERS, SUGGESTIONS
+from core.models.fetching import license_of
+from core.publishing import card_text
+from core.runs.store import RunRecord, RunStore
+from core.settings import Settings
+from core.spec import ModelChoice, TrainSpec
+from core.tasks.base import find
+
+TAG = "tuning-fork"
+_LONGEST_CHAIN = 20
+# The Hub's names of our metrics: (type, name, arguments).
+_METRICS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "accuracy": ("accuracy", "Accuracy", {}),
+    "macro_f1": ("f1", "Macro F1", {"average": "macro"}),
+    "macro_precision": ("precision", "Macro precision", {"average": "macro"}),
+    "macro_recall": ("recall", "Macro recall", {"average": "macro"}),
+}
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a result was fine-tuned from, as the Hub knows it; None where that is not known."""
+
+    hub_id: str | None = None
+    license: str | None = None
+
+
+def for_run(store: RunStore, run_id: str, owner: str, settings: Settings, repo_id: str | None = None) -> str:
+    """The card of a finished run.
+
+    Args:
+        repo_id: where it will be published, None for a zip.
+
+    Raises:
+        UserError: `run_unknown`, `run_has_no_model`.
+    """
+    record = store.get(run_id, owner)
+    report = store.report(run_id)
+    if report is None:
+        raise UserError("run_has_no_model", run=run_id[:8])
+    spec = store.spec(run_id)
+    return model_card(spec, report, record, repo_id, base_of(spec.model, store, owner, settings))
+
+
+def base_of(choice: ModelChoice, store: RunStore, owner: str, settings: Settings) -> Base:
+    """The model at the beginning: a run that went on from another one is followed back to it."""
+    for _ in range(_LONGEST_CHAIN):
+        if choice.source != "run":
+            break
+        try:
+            choice = store.spec(store.get(choice.name, owner).id).model
+        except UserError:
+            return Base()
+    if choice.source == "starter" and choice.name in STARTERS:
+        return Base(STARTERS[choice.name].hub_id, STARTERS[choice.name].license)
+    if choice.source == "hub":
+        known = next((s.license for s in SUGGESTIONS if s.hub_id == choice.name), None)
+        return Base(choice.name, license_of(choice.name, choice.revision, settings, owner) or known)
+    return Base()
+
+
+def model_card(
+    spec: TrainSpec, report: dict[str, Any], record: RunRecord, repo_id: str | None, base: Base | None = None
+) -> str:
+    """The card as Markdown with YAML in front. Words of strangers (labels, names) are shown as code, never as markup.
+
+    Args:
+        report: what `report.json` holds.
+        repo_id: `org/name` where it will be published, None for a zip.
+        base: what it was fine-tuned from; taken from the catalogue where it is not given.
+    """
+    if base is None:
+        starter = STARTERS.get(spec.model.name) if spec.model.source == "starter" else None
+        hub_id = spec.model.name if spec.model.source == "hub" else None
+        base = Base(starter.hub_id, starter.license) if starter else Base(hub_id)
+    front = _front_matter(spec, report, record, repo_id, base)
+    return f"---\n{front}\n---\n\n{card_text.body(spec, report, record, repo_id, base.hub_id)}"
+
+
+def _front_matter(spec: TrainSpec, report: dict[str, Any], record: RunRecord, repo_id: str | None, base: Base) -> str:
+    from huggingface_hub import ModelCardData
+
+    task = find(spec.task)
+    title = card_text.plain(repo_id.split("/")[-1] if repo_id else record.name or "model")
+    data = ModelCardData(
+        license=base.license,
+        library_name="transformers",
+        pipeline_tag=task.pipeline_tag,
+        base_model=base.hub_id,
+        tags=[TAG, "generated_from_spreadsheet"],
+        metrics=sorted({_METRICS[name][0] for name in report["metrics"] if name in _METRICS}),
+        model_name=title,
+        eval_results=_results(task.pipeline_tag, report),
+    )
+    return str(data.to_yaml()).strip()
+
+
+def _results(task_type: str, report: dict[str, Any]) -> list[Any]:
+    from huggingface_hub import EvalResult
+
+    return [
+        EvalResult(
+            task_type=task_type,
+            task_name=task_type.replace("-", " ").capitalize(),
+            dataset_type="private-spreadsheet",
+            dataset_name=card_text.plain(report["data"].get("name") or "spreadsheet"),
+            dataset_split="test",
+            metric_type=kind,
+            metric_name=name,
+            metric_value=report["metrics"][key],
+            metric_args=arguments or None,
+        )
+        for key, (kind, name, arguments) in _METRICS.items()
+        if key in report["metrics"]
+    ]

@@ -1,0 +1,217 @@
+"""The body of a model card, section by section. Words of strangers are code spans or escaped, never markup."""
+
+import html
+import re
+import unicodedata
+from typing import Any
+
+from core.runs.store import RunRecord
+from core.spec import TrainSpec, knobs
+from core.tasks.base import find
+
+_LONGEST_WORD = 80
+_LARGEST_MATRIX = 12
+_MOST_CONFUSIONS = 10
+_METRIC_NAMES = {
+    "accuracy": "Accuracy",
+    "macro_f1": "Macro F1",
+    "macro_precision": "Macro precision",
+    "macro_recall": "Macro recall",
+}
+_BASELINE_NAMES = {"majority": "Always the most frequent label", "tfidf": "Word counts (TF-IDF, logistic regression)"}
+_VERDICTS = {
+    "beats_both": "It does better than the simple methods below on the same test rows.",
+    "not_better": "**It does not do better than a simple method** (see the table).",
+    "unclear": "The test rows are too few, or the scores too close, to say that it does better than a simple method.",
+}
+
+
+_PARTS = {"train": "rows to train on", "validation": "to choose the best state", "test": "to test"}
+_INTENDED = (
+    "Sorting texts of the same kind and language as those it was trained on, with a person looking at what matters."
+    " Every text gets one of the labels above, also one that fits none of them."
+)
+
+
+def plain(words: str) -> str:
+    """One line of at most 80 characters, without control characters and marks that reverse the direction of text."""
+    kept = (" " if unicodedata.category(c) in ("Cc", "Zl", "Zp", "Cs", "Cn") else c for c in words)
+    line = re.sub(r"[\u202a-\u202e\u2066-\u2069\u200e\u200f]", "", "".join(kept))
+    line = re.sub(r"\s+", " ", line).strip()
+    return line if len(line) <= _LONGEST_WORD else line[: _LONGEST_WORD - 1] + "…"
+
+
+def code(words: str) -> str:
+    """A code span that shows these words as they are, in a table too.
+
+    The fence is longer than any run of backticks inside (CommonMark 6.1); in a GFM table a pipe is escaped even there.
+    """
+    line = plain(words) or " "
+    fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
+    padded = f" {line} " if line.startswith("`") or line.endswith("`") or line == " " else line
+    return f"{fence}{padded}{fence}".replace("|", "\\|")
+
+
+def body(spec: TrainSpec, report: dict[str, Any], record: RunRecord, repo_id: str | None, base: str | None) -> str:
+    """All sections.
+
+    Args:
+        base: Hub id of the model it was fine-tuned from, None where that is not known.
+    """
+    title = repo_id.split("/")[-1] if repo_id else plain(record.name) or "Fine-tuned text classifier"
+    sections = [
+        f"# {heading(title)}\n\n{_what(report, base)}",
+        f"## How to use it\n\n{_use(spec, repo_id)}",
+        f"## Scores\n\n{_scores(report)}",
+        _per_class(report),
+        _confusion(report),
+        f"## Data\n\n{_data(report)}",
+        f"## How it was trained\n\n{_training(spec, report)}",
+        f"## Intended use\n\n{_INTENDED}",
+        f"## Limits\n\n{_limits(spec, report)}",
+        "---\n\nMade with Tuning Fork.",
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def heading(words: str) -> str:
+    """Words in running text: markup characters as entities or escaped."""
+    return re.sub(r"([\\`*_{}\[\]()#+.!|~$@:-])", r"\\\1", html.escape(plain(words), quote=False))
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; the first column is text, the others are numbers. Cells must be escaped already."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _what(report: dict[str, Any], base: str | None) -> str:
+    labels = report["labels"]
+    origin = f"[{base}](https://huggingface.co/{base})" if base else "a pretrained language model"
+    shown = ", ".join(code(label) for label in labels[:20]) + (" …" if len(labels) > 20 else "")
+    return (
+        f"Puts a text into one of {len(labels)} classes: {shown}.\n\n"
+        f"It was fine-tuned from {origin} on {report['rows']['train']:,} labelled examples."
+    )
+
+
+def _use(spec: TrainSpec, repo_id: str | None) -> str:
+    where = "" if repo_id else "\n\nRun it in the folder that this file is in, or put the folder's path for `.`."
+    return (
+        "```python\n"
+        "from transformers import pipeline\n\n"
+        f'classify = pipeline("{find(spec.task).pipeline_tag}", model="{repo_id or "."}")\n'
+        'print(classify(["A text like those that it was trained on."], truncation=True))\n'
+        f"```{where}"
+    )
+
+
+def _scores(report: dict[str, Any]) -> str:
+    metrics, baselines = report["metrics"], report.get("baselines", {})
+    names = [name for name in _METRIC_NAMES if name in metrics]
+    rows = [["**This model**", *(_with_interval(metrics, name) for name in names)]]
+    rows += [
+        [_BASELINE_NAMES.get(key, code(key)), *(_percent(scores[n]) if n in scores else "" for n in names)]
+        for key, scores in baselines.items()
+    ]
+    verdict = _VERDICTS.get(report.get("verdict", {}).get("code", ""), "")
+    return (
+        f"Measured on {report['rows']['test']:,} test rows that it never saw in training."
+        " In brackets: where the score lies with 95 % confidence, given so many rows."
+        + (f" {verdict}" if verdict else "")
+        + "\n\n"
+        + table(["", *(_METRIC_NAMES[name] for name in names)], rows)
+    )
+
+
+def _with_interval(metrics: dict[str, Any], name: str) -> str:
+    interval = metrics.get("intervals", {}).get(name)
+    between = f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else ""
+    return f"**{_percent(metrics[name])}**{between}"
+
+
+def _per_class(report: dict[str, Any]) -> str:
+    rows = [
+        [code(c["label"]), _percent(c["precision"]), _percent(c["recall"]), _percent(c["f1"]), f"{c['rows']:,}"]
+        for c in report.get("per_class", [])
+    ]
+    return "### Each class\n\n" + table(["Label", "Precision", "Recall", "F1", "Test rows"], rows) if rows else ""
+
+
+def _confusion(report: dict[str, Any]) -> str:
+    labels, counts = report["labels"], report.get("confusion")
+    if not counts:
+        return ""
+    if len(labels) <= _LARGEST_MATRIX:
+        rows = [[code(label), *(f"{number:,}" for number in line)] for label, line in zip(labels, counts, strict=True)]
+        return "### What was taken for what\n\nRows: the true label. Columns: the answer.\n\n" + table(
+            ["", *(code(label) for label in labels)], rows
+        )
+    pairs = [(counts[i][j], i, j) for i in range(len(labels)) for j in range(len(labels)) if i != j and counts[i][j]]
+    most = sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))[:_MOST_CONFUSIONS]
+    rows = [[code(labels[i]), code(labels[j]), f"{number:,}"] for number, i, j in most]
+    return "### Most frequent mistakes\n\n" + table(["True label", "Answer", "Rows"], rows) if rows else ""
+
+
+def _data(report: dict[str, Any]) -> str:
+    data, rows = report["data"], report["rows"]
+    name = f" {code(data['name'])}" if data.get("name") else ""
+    parts = ", ".join(f"{rows[part]:,} {words}" for part, words in _PARTS.items() if part in rows)
+    counts = table(["Label", "Rows"], [[code(label), f"{n:,}"] for label, n in data.get("label_counts", {}).items()])
+    changed = [f for f in data.get("findings", []) if f.get("rows")]
+    cleaned = "\n".join(f"- {code(_words(f['code']))}: {f['rows']:,} {_rows(f['rows'])}" for f in changed)
+    return (
+        f"A table{name} of texts with labels: {parts}. The table itself is not part of this repository.\n\n{counts}"
+        + (f"\n\nWhat the data check found or changed before training:\n\n{cleaned}" if cleaned else "")
+    )
+
+
+def _words(finding: str) -> str:
+    return finding.replace("_", " ")
+
+
+def _rows(count: int) -> str:
+    return "row" if count == 1 else "rows"
+
+
+def _training(spec: TrainSpec, report: dict[str, Any]) -> str:
+    settings = [[name.replace("_", " "), f"{getattr(spec, name):g}"] for name in knobs()]
+    device = report.get("device", {})
+    machine = " ".join(str(device[key]) for key in ("kind", "name") if device.get(key))
+    precision = f" in {device['precision']}" if device.get("precision") else ""
+    seconds = report.get("seconds", 0.0)
+    stopped = " It was stopped before the planned end; the best state so far was kept." if report.get("stopped") else ""
+    return (
+        f"{report.get('epochs_done', 0):g} passes over the training rows, the best state after"
+        f" {report.get('best_epoch', 0):g}, on {code(machine or 'unknown')}{precision},"
+        f" {seconds / 60:.1f} minutes in all.{stopped}\n\n" + table(["Setting", "Value"], settings)
+    )
+
+
+def _limits(spec: TrainSpec, report: dict[str, Any]) -> str:
+    """What follows from the facts of this run, not from a template."""
+    rows, found = report["rows"], []
+    if rows["train"] < 500:
+        found.append(f"It learned from {rows['train']:,} rows, which is few; wording it has not met may mislead it.")
+    if rows["test"] < 200:
+        found.append(f"It was tested on {rows['test']:,} rows only, so the scores are rough (see the brackets above).")
+    if report.get("verdict", {}).get("code") in ("unclear", "not_better"):
+        found.append("It is not shown to do better than a simple method (see Scores).")
+    weak = [c for c in report.get("per_class", []) if c["rows"] and c["recall"] < 0.5]
+    if weak:
+        names = ", ".join(code(c["label"]) for c in weak[:10])
+        found.append(f"It misses more than half of the texts of: {names}.")
+    thin = [c for c in report.get("per_class", []) if c["rows"] < 10]
+    if thin:
+        names = ", ".join(code(c["label"]) for c in thin[:10])
+        found.append(f"Fewer than 10 test rows stand behind the scores of: {names}.")
+    counts = report["data"].get("label_counts", {})
+    if counts and max(counts.values()) > 5 * min(counts.values()):
+        found.append("The classes differ much in size; it has seen little of the small ones.")
+    found.append(f"Texts longer than {spec.max_length:,} tokens are cut there.")
+    found.append("Its confidence is not a guarantee, and it repeats whatever bias the examples and their labels have.")
+    return "\n".join(f"- {sentence}" for sentence in found)

@@ -1,0 +1,99 @@
+"""The process of one run: `python -m core.runs.worker RUN ATTEMPT`. The only place where everything is caught."""
+
+import logging
+import signal
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from types import FrameType
+
+from filelock import Timeout
+
+from core import events, settings
+from core.errors import Fact, UserError
+from core.quiet import quiet_libraries
+from core.runs.store import ACTIVE, EventWriter, RunStore, StaleTransitionError, State
+
+DONE, FAILED, INTERRUPTED, NOT_MINE = 0, 1, 3, 4
+
+
+class Worker:
+    """Takes a STARTING run to its end.
+
+    Args:
+        runs: where the run lies.
+        run_id: which.
+        attempt: which start of it; an older one does nothing.
+    """
+
+    def __init__(self, place: settings.Settings, runs: RunStore, run_id: str, attempt: int) -> None:
+        self._place, self._runs, self._id, self._attempt = place, runs, run_id, attempt
+        self._folder = runs.folder(run_id)
+        self._interrupted = False
+
+    def work(self) -> int:
+        """Run to the end and return the exit status."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        try:
+            with self._runs.hold(self._id):
+                return self._run()
+        except (Timeout, StaleTransitionError):
+            return NOT_MINE
+
+    def _run(self) -> int:
+        from core.training.loop import InterruptedRunError, Signals
+        from core.training.run import train
+
+        record = self._runs.get(self._id)
+        if record.state != "STOPPING":
+            record = self._runs.transition(self._id, ("STARTING",), "RUNNING", self._attempt)
+        writer = EventWriter(self._folder, self._attempt)
+        signals = Signals(stop=lambda: self._runs.stop_requested(self._id), interrupted=lambda: self._interrupted)
+        try:
+            spec = self._runs.spec(self._id)
+            result = train(spec, record.owner, self._folder, self._place, self._runs, writer.write, signals)
+        except InterruptedRunError:
+            self._runs.transition(self._id, ACTIVE, "INTERRUPTED", self._attempt)
+            return INTERRUPTED
+        except UserError as error:
+            return self._fail(writer, error.code, error.facts)
+        except MemoryError:
+            return self._fail(
+                writer, "out_of_memory", {"batch_size": spec.batch_size, "smaller": max(1, spec.batch_size // 2)}
+            )
+        except Exception:  # noqa: BLE001 (the worker's edge)
+            traceback.print_exc()
+            return self._fail(writer, "worker_failed", {})
+        metrics = result["metrics"]
+        headline = {name: float(metrics[name]) for name in ("accuracy", "macro_f1") if name in metrics}
+        # A stop that was asked for after the last step changes nothing any more: the run is simply done.
+        end: State = "STOPPED" if result["stopped"] else "FINISHED"
+        self._runs.transition(self._id, ("RUNNING", "STOPPING"), end, self._attempt, has_result=True, headline=headline)
+        return DONE
+
+    def _fail(self, writer: EventWriter, code: str, facts: dict[str, Fact]) -> int:
+        try:
+            writer.write(events.Failed(code=code, facts=facts))
+        except UserError:
+            traceback.print_exc()  # the disk is full: the state below is all that can be said
+        self._runs.transition(self._id, ACTIVE, "FAILED", self._attempt, error={"code": code, "facts": facts})
+        return FAILED
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._interrupted = True
+
+
+def main() -> int:
+    """Read the arguments and work."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    warnings.simplefilter("default")
+    place = settings.from_environment()
+    quiet_libraries()
+    runs = RunStore(place.home)
+    return Worker(place, runs, sys.argv[1], int(sys.argv[2])).work()
+
+
+if __name__ == "__main__":
+    Path(settings.from_environment().home).mkdir(parents=True, exist_ok=True)
+    sys.exit(main())

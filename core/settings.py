@@ -1,0 +1,118 @@
+"""The only reader of the environment: where things live, what the limits are, which kind of place this is."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+
+MEBIBYTE = 2**20
+GIBIBYTE = 2**30
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on what a person may hand in. Sizes in bytes, times in seconds."""
+
+    file_bytes: int = 200 * MEBIBYTE
+    rows: int = 1_000_000
+    columns: int = 500
+    cell_characters: int = MEBIBYTE
+    reader_memory: int = 4 * GIBIBYTE
+    reader_cpu: int = 60
+    reader_wall: int = 60
+    classes: int = 1_000
+    free_disk: int = GIBIBYTE
+    owner_bytes: int = 2 * GIBIBYTE
+    hub_timeout: float = 4.0
+    predict_timeout: float = 30.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the place decides.
+
+    Attributes:
+        home: folder of runs, tables and drafts.
+        place: `space` on a Hugging Face Space, else `local`.
+        host: address that the page listens on.
+        port: port asked for, None for the first free one from 7860.
+        open_browser: whether to open the page in a browser on start.
+        hub_endpoint: base address of the Hub.
+        limits: bounds on files, rows, time.
+    """
+
+    home: Path
+    place: Literal["local", "space"] = "local"
+    host: str = "127.0.0.1"
+    port: int | None = None
+    open_browser: bool = False
+    hub_endpoint: str = "https://huggingface.co"
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def on_space(self) -> bool:
+        """Whether strangers share this page."""
+        return self.place == "space"
+
+
+def default_home() -> Path:
+    """The folder that the platform foresees for a user's application data."""
+    return Path(platformdirs.user_data_dir("tuning-fork", appauthor=False))
+
+
+def from_environment(home: Path | None = None) -> Settings:
+    """Read the settings from the environment.
+
+    Args:
+        home: overrides `TUNING_FORK_HOME`.
+    """
+    on_space = bool(os.environ.get("SPACE_ID"))
+    named = os.environ.get("TUNING_FORK_HOME")
+    lasting = Path("/data/tuning-fork") if on_space and os.access("/data", os.W_OK) else None
+    chosen = home or (Path(named) if named else lasting or default_home())
+    port = os.environ.get("GRADIO_SERVER_PORT")
+    wants_browser = os.environ.get("TUNING_FORK_BROWSER", "1") != "0"
+    has_screen = os.name == "nt" or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "__CFBundleIdentifier")
+    )
+    return Settings(
+        home=chosen.expanduser().resolve(),
+        place="space" if on_space else "local",
+        host=os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0" if on_space else "127.0.0.1"),  # noqa: S104 (a Space must)
+        port=int(port) if port else None,
+        open_browser=wants_browser and has_screen and not on_space,
+        hub_endpoint=os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/"),
+    )
+
+
+def terminal_language() -> str:
+    """Language of the command line's sentences, from the locale: `zh-CN` or `en`."""
+    locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+    return "zh-CN" if locale.lower().startswith("zh") else "en"
+
+
+# What a child process may know: enough to find Python, libraries and a temporary folder, and nothing secret.
+_PASSED_ON = (
+    "PATH", "LANG", "LC_ALL", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "SSL_CERT_FILE", "HTTPS_PROXY", "NO_PROXY",
+)  # fmt: skip
+
+
+def child_environment(settings: Settings, *, online: bool = False) -> dict[str, str]:
+    """The whole environment of a child process: no token, and no Hub unless it is the fetcher."""
+    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return passed | {
+        "HOME": str(settings.home / "cache"),
+        "HF_HOME": str(settings.home / "cache" / "huggingface"),
+        "HF_ENDPOINT": settings.hub_endpoint,
+        "HF_HUB_OFFLINE": "0" if online else "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8",
+        "TUNING_FORK_HOME": str(settings.home),
+    }

@@ -1,0 +1,194 @@
+"""Who may call what: checks of Host and Origin, closed routes, the owner cookie, the page's language."""
+
+import hashlib
+import ipaddress
+import re
+import secrets
+import time
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from core.errors import UserError
+from core.settings import Settings
+from ui.text import PATHS
+
+OWNER_COOKIE = "tuning_fork_owner"
+LANGUAGE_COOKIE = "tuning_fork_language"
+_SECRET = re.compile(r"^[0-9a-f]{64}$")
+_YEAR = 365 * 24 * 3600
+
+# gradio serves far more than this page needs (an API browser, monitoring, a run history, a proxy, whatever lies in its
+# cache); what is not named here does not exist.
+OPEN_PATHS = frozenset(
+    {
+        "/", "/zh", "/theme.css", "/robots.txt", "/favicon.ico", "/manifest.json", "/logout",
+        "/gradio_api/startup-events", "/gradio_api/theme.css", "/gradio_api/upload", "/gradio_api/upload_progress",
+        "/gradio_api/queue/join", "/gradio_api/queue/data", "/gradio_api/run/predict", "/gradio_api/reset",
+        "/gradio_api/cancel",
+    }
+)  # fmt: skip
+OPEN_FOLDERS = ("/assets/", "/static/", "/svelte/", "/download/", "/login/", "/gradio_api/heartbeat/")
+_MOST_JSON = 4 * 2**20
+
+
+def owner(request: Any, settings: Settings) -> str:
+    """The key of whom a request belongs to: `local`, `hf:<id>` or `anon:<hash>`.
+
+    Args:
+        request: a starlette request, or gradio's wrapper around one.
+        settings: says whether strangers share this page.
+
+    Raises:
+        UserError: `cookies_blocked`, for a visitor of a Space without the cookie.
+    """
+    if not settings.on_space:
+        return "local"
+    connection: HTTPConnection = getattr(request, "request", request)
+    signed_in = (connection.scope.get("session") or {}).get("oauth_info") or {}
+    person = (signed_in.get("userinfo") or {}).get("sub")
+    if person:
+        return f"hf:{person}"
+    secret = connection.cookies.get(OWNER_COOKIE, "")
+    if not _SECRET.match(secret):
+        raise UserError("cookies_blocked")
+    return f"anon:{hashlib.sha256(secret.encode()).hexdigest()[:16]}"
+
+
+def signed_in(owner_key: str) -> bool:
+    """Whether the owner may publish: everybody but an anonymous visitor of a Space."""
+    return not owner_key.startswith("anon:")
+
+
+class Guard:
+    """ASGI middleware in front of everything that gradio serves."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, redirect, or pass on with headers and cookies added to the answer."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        early = refusal(scope, self._settings) or to_other_language(scope)
+        if early is not None:
+            await early(scope, receive, send)
+            return
+        added = self._headers(scope)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in added:
+                    headers.append(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+    def _headers(self, scope: Scope) -> list[tuple[str, str]]:
+        above = "https://huggingface.co https://*.hf.space" if self._settings.on_space else "'self'"
+        found = [
+            (
+                "Content-Security-Policy",
+                "img-src 'self' data: blob:; form-action 'self'; object-src 'none'; base-uri 'self'; "
+                f"frame-ancestors {above}",
+            ),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Referrer-Policy", "same-origin"),
+        ]
+        if scope["path"] not in PATHS.values():
+            return found
+        asked = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("lang")
+        if asked in PATHS:
+            found.append(("Set-Cookie", self._cookie(LANGUAGE_COOKIE, asked)))
+        if self._settings.on_space and not _SECRET.match(_cookies(scope).get(OWNER_COOKIE, "")):
+            found.append(("Set-Cookie", self._cookie(OWNER_COOKIE, secrets.token_hex(32))))
+        return found
+
+    def _cookie(self, name: str, value: str) -> str:
+        # A Space is shown inside a frame of huggingface.co: there only SameSite=None cookies travel, and only
+        # partitioned ones where the browser blocks third parties. Foreign pages are kept out by the Origin check.
+        where = "SameSite=None; Secure; Partitioned" if self._settings.on_space else "SameSite=Lax"
+        return f"{name}={value}; Path=/; Max-Age={_YEAR}; HttpOnly; {where}"
+
+
+def refusal(scope: Scope, settings: Settings) -> Response | None:
+    """The answer to a request that must not pass, else None."""
+    headers = Headers(scope=scope)
+    host = headers.get("host", "")
+    if not settings.on_space and not _local_host(host, settings):
+        return PlainTextResponse("This page answers only on this computer's own address.", 403)
+    origin = headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        return PlainTextResponse("Refused: the request comes from another page.", 403)
+    reads = scope["method"] in ("GET", "HEAD")
+    if not reads and headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        return PlainTextResponse("Refused: the request comes from another page.", 403)
+    path = scope["path"]
+    if path not in OPEN_PATHS and not path.startswith(OPEN_FOLDERS):
+        return PlainTextResponse("Not found", 404)
+    return None if reads else _too_large(headers, path, settings)
+
+
+def _too_large(headers: Headers, path: str, settings: Settings) -> Response | None:
+    length = headers.get("content-length", "")
+    most = settings.limits.file_bytes + 2**16 if path == "/gradio_api/upload" else _MOST_JSON
+    if not length.isdigit():
+        return PlainTextResponse("Length required", 411)
+    return PlainTextResponse("Too large", 413) if int(length) > most else None
+
+
+def _local_host(host: str, settings: Settings) -> bool:
+    name = urlsplit(f"//{host}").hostname or ""
+    if name in ("127.0.0.1", "localhost", "::1"):
+        return True
+    if settings.host in ("127.0.0.1", "localhost", "::1"):
+        return False
+    # Somebody chose to listen to the network. A bare address is safe: only a name can be rebound by a foreign page.
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name == settings.host
+    return True
+
+
+def _cookies(scope: Scope) -> dict[str, str]:
+    return HTTPConnection(scope).cookies
+
+
+def to_other_language(scope: Scope) -> Response | None:
+    """A redirect from the English page where the person chose Chinese before, or else the browser prefers it."""
+    query = parse_qsl(scope["query_string"].decode("latin-1"))
+    if scope["path"] != "/" or scope["method"] != "GET" or "lang" in dict(query):
+        return None
+    chosen = _cookies(scope).get(LANGUAGE_COOKIE)
+    if chosen == "en" or (chosen is None and not _prefers_chinese(Headers(scope=scope).get("accept-language", ""))):
+        return None
+    return RedirectResponse(PATHS["zh-CN"] + (f"?{urlencode(query)}" if query else ""), 307)
+
+
+def _prefers_chinese(accepted: str) -> bool:
+    """Whether Chinese comes before English in an Accept-Language header."""
+    weighted: list[tuple[float, str]] = []
+    for part in accepted.split(","):
+        name, _, weight = part.strip().partition(";q=")
+        try:
+            weighted.append((float(weight) if weight else 1.0, name.lower()[:2]))
+        except ValueError:
+            continue
+    ours = [(weight, name) for weight, name in weighted if name in ("zh", "en")]
+    return bool(ours) and max(ours, key=lambda entry: entry[0])[1] == "zh"
+
+
+def token(request: Any) -> str | None:
+    """The Hub token of a person who signed in on a Space, None for anybody else."""
+    connection: HTTPConnection = getattr(request, "request", request)
+    info = (connection.scope.get("session") or {}).get("oauth_info") or {}
+    return info.get("access_token") if info.get("expires_at", 0) > time.time() else None

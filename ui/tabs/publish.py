@@ -1,0 +1,96 @@
+"""Publish: take the model home as a zip, or put it on the Hub under one's own name."""
+
+import re
+from typing import Any
+
+import gradio as gr
+
+from core.errors import UserError
+from core.publishing import hub
+from ui import guard
+from ui.page import Page, Tab, Visit
+from ui.pictures import esc
+from ui.readiness import card, shown_run
+from ui.tabs.shared import heading, top
+
+
+def build(page: Page) -> Tab:
+    """The components of the tab and their wiring."""
+    text, on_space = page.text, page.house.settings.on_space
+    parts = top()
+    with gr.Column(visible=False) as details:
+        heading(text("publish.zip_title"), text("publish.zip_help"))
+        parts["zip"] = gr.HTML()
+        heading(text("publish.hub_title"), text("publish.hub_help"))
+        parts["account"] = gr.HTML()
+        with gr.Row(equal_height=False):
+            parts["repo"] = gr.Textbox(label=text("publish.repo"), info=text("publish.repo_help"), max_length=200, min_width=280)
+            if not on_space:
+                parts["token"] = gr.Textbox(
+                    label=text("publish.token"), info=text("publish.token_help"), type="password", max_length=200, min_width=280
+                )
+        parts["private"] = gr.Checkbox(True, label=text("publish.private"), info=text("publish.private_help"))
+        parts["push"] = gr.Button(text("publish.push"), variant="primary")
+        parts["link"] = gr.HTML()
+    parts["details"] = details
+    given = [parts["repo"], parts["private"], *([parts["token"]] if "token" in parts else [])]
+    page.listen(parts["push"].click, push, given, {"link": parts["link"]}, show_progress="minimal", concurrency_limit=4)
+    return Tab(parts, view)
+
+
+def view(visit: Visit) -> dict[str, Any]:
+    """Everything the tab shows."""
+    text, run = visit.text, shown_run(visit)
+    has_model = run is not None and run.has_result
+    shown = card(visit, "publish") | {"details": gr.Column(visible=has_model)}
+    if not has_model or run is None:
+        return shown
+    address = f"download/{run.id}/model.zip"
+    allowed = guard.signed_in(visit.owner)
+    return shown | {
+        "zip": f'<a class="download" href="{esc(address)}" download>{esc(text("publish.zip"))}</a>',
+        "account": _account(visit),
+        "repo": suggested_name(run.name),
+        "push": gr.Button(interactive=allowed),
+        "link": "",
+    }
+
+
+def suggested_name(name: str) -> str:
+    """A repository name from a run's name: the table's, with letters that the Hub takes."""
+    words = re.sub(r"[^a-z0-9]+", "-", name.split(" · ")[0].lower()).strip("-")
+    return (words[:60].strip("-") or "my") + "-classifier"
+
+
+def push(visit: Visit, repo: str, private: bool, token: str = "") -> dict[str, Any]:
+    """Put the model on the Hub and say where it is. The token lives as long as this call."""
+    run, house = shown_run(visit), visit.house
+    if run is None:
+        raise UserError("nothing_to_try")
+    if not guard.signed_in(visit.owner):
+        raise UserError("sign_in_first")
+    found = token.strip() or (visit.token if house.settings.on_space else own_token())
+    if not found:
+        raise UserError("sign_in_first" if house.settings.on_space else "token_missing")
+    record = house.runs.get(run.id, visit.owner)
+    address = hub.push(
+        house.runs, record.id, visit.owner, repo=repo, token=found, settings=house.settings, private=private
+    )
+    words = visit.text("publish.done_private" if private else "publish.done_public")
+    return {"link": f'<p class="done"><b>✓</b> {esc(words)} <a href="{esc(address)}" target="_blank" rel="noopener">{esc(address)}</a></p>'}
+
+
+def own_token() -> str | None:
+    """The token of the Hub login on this computer. Never asked for on a Space, where it would be the Space's own."""
+    from huggingface_hub import get_token
+
+    return get_token()
+
+
+def _account(visit: Visit) -> str:
+    text = visit.text
+    if visit.house.settings.on_space:
+        key = "publish.signed_in" if guard.signed_in(visit.owner) else "publish.sign_in"
+    else:
+        key = "publish.login_found" if own_token() else "publish.login_missing"
+    return f'<p class="hint">{esc(text(key))}</p>'

@@ -1,0 +1,210 @@
+"""Training: start, watch, stop; every run of the person can be opened again."""
+
+import time
+from typing import Any
+
+import gradio as gr
+
+from core.runs.progress import Progress
+from core.runs.store import RunRecord
+from core.spec import TrainSpec
+from ui import cards, charts, choices, sentences
+from ui.page import Page, Tab, Visit
+from ui.pictures import esc
+from ui.readiness import card, going_on, shown_run, steps
+from ui.tabs.model import progress as progress_bar
+from ui.tabs.shared import heading, top
+
+POLL_SECONDS = 2
+_SAME_CLICK = 3.0
+
+
+def build(page: Page) -> Tab:
+    """The components of the tab and their wiring."""
+    text = page.text
+    parts = top()
+    with gr.Row(elem_classes=["buttons"]):
+        parts["start"] = gr.Button(text("training.start"), variant="primary", size="lg", interactive=False)
+        parts["again"] = gr.Button(text("training.again"), variant="primary", size="lg", visible=False)
+        parts["stop"] = gr.Button(text("training.stop"), variant="stop", size="lg", visible=False)
+    parts["status"] = gr.HTML(min_height=110)
+    with gr.Row(elem_classes=["halves"]):
+        parts["losses"] = _plot(text("charts.loss_title"), charts.losses(text, None), "loss", text("charts.loss"), text)
+        parts["scores"] = _plot(text("charts.score_title"), charts.scores(text, None), "score", text("charts.score"), text)
+    parts["chart_help"] = gr.HTML(f'<p class="hint">{esc(text("charts.help"))}</p>')
+    with gr.Accordion(text("training.log_title"), open=False) as log:
+        shown_log = gr.Textbox(show_label=False, lines=8, max_lines=16, interactive=False, elem_classes=["log"])
+    heading(text("training.runs_title"), text("training.runs_help"))
+    with gr.Row(equal_height=True, elem_classes=["runs"]):
+        parts["runs"] = gr.Dropdown(label=text("training.runs"), filterable=False, scale=4, elem_id="runs")
+        parts["delete"] = gr.Button(text("training.delete"), variant="secondary", scale=1, min_width=130, interactive=False)
+    parts["timer"] = gr.Timer(POLL_SECONDS, active=False)
+    _wire(page, parts)
+    page.listen([log.expand, parts["timer"].tick], read_log, None, {"log": shown_log}, queue=False)
+    return Tab(parts, view)
+
+
+def _plot(title: str, seed: Any, y: str, y_title: str, text: Any) -> Any:
+    return gr.LinePlot(
+        seed, x="step", y=y, color="series", title=title, x_title=text("charts.step"), y_title=y_title, color_title=" ",
+        height=260, colors_in_legend=None, min_width=280,
+    )  # fmt: skip
+
+
+def _wire(page: Page, parts: dict[str, Any]) -> None:
+    page.listen(parts["start"].click, start, None, parts)
+    page.listen(parts["again"].click, again, None, parts)
+    page.listen(parts["stop"].click, stop, None, parts)
+    page.listen(parts["runs"].input, open_run, [parts["runs"]], parts)
+    page.listen(parts["delete"].click, delete, [parts["runs"]], parts)
+    page.listen(parts["timer"].tick, poll, None, parts, queue=False)
+
+
+def view(visit: Visit) -> dict[str, Any]:
+    """Everything the tab shows, from the run's first event on."""
+    record = shown_run(visit)
+    shown = poll(visit)
+    mine = visit.house.runs.list(visit.owner)
+    shown["runs"] = gr.Dropdown(choices=[(title(visit, r), r.id) for r in mine], value=record.id if record else None)
+    return shown
+
+
+def poll(visit: Visit) -> dict[str, Any]:
+    """What changes while a run goes on."""
+    text, record = visit.text, shown_run(visit)
+    active = going_on(record)
+    way = steps(visit)
+    ready = way["data"] == "done" and way["model"] == "done"
+    seen = visit.house.watch.progress(record.id) if record else None
+    words = text("training.start_another") if record and not active else text("training.start")
+    shown = card(visit, "training") | {
+        "start": gr.Button(words, interactive=ready, visible=not active),
+        "stop": gr.Button(
+            text("training.stopping") if record and record.state == "STOPPING" else text("training.stop"),
+            visible=active,
+            interactive=record is not None and record.state != "STOPPING",
+        ),
+        "again": gr.Button(visible=record is not None and record.state == "INTERRUPTED"),
+        "status": status(visit, record, seen) if record and seen else _before(visit),
+        "losses": gr.LinePlot(charts.losses(text, seen), visible=record is not None),
+        "scores": gr.LinePlot(charts.scores(text, seen), visible=record is not None),
+        "chart_help": gr.HTML(visible=record is not None),
+        "delete": gr.Button(interactive=record is not None and not active),
+        "timer": gr.Timer(POLL_SECONDS, active=active),
+    }
+    if record and not active:  # the run's title tells how it ended
+        mine = visit.house.runs.list(visit.owner)
+        shown["runs"] = gr.Dropdown(choices=[(title(visit, r), r.id) for r in mine], value=record.id)
+    return shown
+
+
+def read_log(visit: Visit) -> dict[str, Any]:
+    """The end of the run's log, for those who want it."""
+    record = shown_run(visit)
+    words = visit.house.runs.log(record.id).strip() if record else ""
+    return {"log": words or visit.text("training.log_empty")}
+
+
+def start(visit: Visit) -> dict[str, Any]:
+    """Start a run with everything chosen. A second click within seconds is the same click."""
+    house = visit.house
+    with house.start_lock:
+        spec = choices.train_spec(visit)
+        record = _just_started(visit, spec) or house.supervisor.submit(spec, visit.owner, _name(visit, spec))
+    visit.change(run=record.id)
+    return view(visit)
+
+
+def _just_started(visit: Visit, spec: TrainSpec) -> RunRecord | None:
+    runs = visit.house.runs
+    recent = (r for r in runs.list(visit.owner) if going_on(r) and time.time() - r.created < _SAME_CLICK)
+    return next((r for r in recent if runs.spec(r.id) == spec), None)
+
+
+def _name(visit: Visit, spec: TrainSpec) -> str:
+    facts = choices.model(visit).facts
+    start_from = (facts.name if facts else spec.model.name).split("/")[-1].split(" · ")[-1]
+    return f"{spec.data.name.rsplit('.', 1)[0][:40]} · {start_from[:40]}"
+
+
+def again(visit: Visit) -> dict[str, Any]:
+    """Go on with an interrupted run."""
+    record = shown_run(visit)
+    if record:
+        visit.house.supervisor.again(record.id, visit.owner)
+    return view(visit)
+
+
+def stop(visit: Visit) -> dict[str, Any]:
+    """End the run early and keep the best so far."""
+    record = shown_run(visit)
+    if record:
+        visit.house.runs.request_stop(visit.house.runs.get(record.id, visit.owner).id)
+    return view(visit)
+
+
+def open_run(visit: Visit, run_id: str | None) -> dict[str, Any]:
+    """Show another run, here and in the tabs after this one."""
+    if run_id:
+        visit.change(run=visit.house.runs.get(run_id, visit.owner).id)
+    return view(visit)
+
+
+def delete(visit: Visit, run_id: str | None) -> dict[str, Any]:
+    """Remove a run and its model."""
+    if run_id:
+        visit.house.runs.delete(visit.house.runs.get(run_id, visit.owner).id)
+        visit.change(run=None)
+    return view(visit)
+
+
+def title(visit: Visit, record: RunRecord) -> str:
+    """A run in a list: when, what, how it ended."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created))
+    words = [when, record.name or record.id[:8], visit.text(f"states.{record.state.lower()}")]
+    if "accuracy" in record.headline:
+        words.append(visit.text("training.right", n=sentences.percent(record.headline["accuracy"])))
+    return " · ".join(words)
+
+
+def _before(visit: Visit) -> str:
+    return f'<p class="hint">{esc(visit.text("training.before"))}</p>'
+
+
+def status(visit: Visit, record: RunRecord, seen: Progress) -> str:
+    """Bar, phase, time left, figures, and one plain sentence on how it goes."""
+    text, code = visit.text, sentences.judgement(record, seen)
+    error = record.error or seen.error
+    if code == "failed" and error:
+        sentence = text.coded("errors", error["code"], error.get("facts", {}))
+    else:
+        sentence = text(f"going.{code}", n=sentences.percent(seen.evaluations[-1][2]) if seen.evaluations else 0)
+    fraction = 1.0 if record.has_result else seen.fraction
+    bar = progress_bar(_where(visit, record, seen), fraction)
+    kind = "problem" if code in ("failed", "interrupted") else "said"
+    figures = cards.facts(_figures(visit, seen)) if seen.steps else ""
+    return f'<div class="status {esc(code)}" aria-live="polite"><p class="{kind}">{esc(sentence)}</p>{bar}{figures}</div>'
+
+
+def _where(visit: Visit, record: RunRecord, seen: Progress) -> str:
+    text = visit.text
+    if not going_on(record):
+        taken = text("training.took", time=sentences.duration(text, seen.seconds)) if seen.seconds else ""
+        return " · ".join(part for part in (text(f"states.{record.state.lower()}"), taken) if part)
+    words = [text(f"phase.{seen.phase}") if seen.phase else text(f"states.{record.state.lower()}")]
+    if record.state == "STOPPING":
+        words = [text("states.stopping")]
+    elif seen.seconds_left is not None:
+        words.append(text("training.left", time=sentences.duration(text, seen.seconds_left)))
+    return " · ".join(words)
+
+
+def _figures(visit: Visit, seen: Progress) -> list[tuple[str, str]]:
+    text = visit.text
+    found = [(text("training.step"), f"{seen.step:,} / {seen.steps:,}"), (text("training.epoch"), f"{seen.epoch:.1f} / {seen.epochs}")]
+    if seen.rows_per_second:
+        found.append((text("training.speed"), text("training.rows_per_second", speed=f"{seen.rows_per_second:.1f}")))
+    if seen.device:
+        kind = text(f"device.{seen.device.get('kind', 'cpu')}")
+        found.append((text("training.device"), f"{kind} · {seen.device.get('precision', '')}"))
+    return found
