@@ -7,9 +7,9 @@ from types import FrameType
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read by gradio when it is imported
 
-from core.settings import from_environment  # noqa: E402
-from ui.layout import blocks, launch  # noqa: E402
-from ui.page import open_house  # noqa: E402
+from core.settings import from_environment
+from ui.layout import blocks, launch
+from ui.page import open_house
 
 
 def main() -> None:

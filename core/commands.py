@@ -126,7 +126,9 @@ def publish(given: argparse.Namespace, settings: Settings, terminal: Terminal) -
     if not token and sys.stdin.isatty():
         terminal.say("token")
         token = getpass.getpass("")
-    url = hub.push(runs, record.id, given.repo, token or "", private=not given.public, settings=settings)
+    url = hub.push(
+        runs, record.id, OWNER, repo=given.repo, token=token, settings=settings, private=not given.public
+    )
     return {"run": record.id, "url": url, "private": not given.public}
 
 
@@ -246,7 +248,7 @@ def _train_answer(runs: RunStore, record: RunRecord, terminal: Terminal) -> dict
         error = record.error or {"code": "run_ended_early", "facts": {}}
         raise RunFailedError(error["code"], error["facts"], answer | {"error": error})
     terminal.scores(report)
-    terminal.say("where", folder=folder / "model")
+    terminal.say("where", folder=str(folder / "model"))
     terminal.say("next", run=record.id[:8])
     kept = ("metrics", "baselines", "verdict", "rows", "validation", "seconds", "device", "spec")
     return answer | {"model": str(folder / "model")} | {name: report[name] for name in kept}

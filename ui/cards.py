@@ -43,7 +43,7 @@ def findings(text: Text, found: tuple[dict[str, Any], ...], error: UserError | N
         lines_at = text("data.see_rows", list=", ".join(str(n) for n in where[:5])) if where else ""
         lines.append(
             f'<li class="{esc(severity)}"><b>{"i" if severity == "info" else "!"}</b>'
-            f'<span>{esc(text.coded("findings", finding["code"], facts))} <small>{esc(lines_at)}</small></span></li>'
+            f"<span>{esc(text.coded('findings', finding['code'], facts))} <small>{esc(lines_at)}</small></span></li>"
         )
     if not lines:
         lines = [f'<li class="fine"><b>✓</b><span>{esc(text("data.no_findings"))}</span></li>']
@@ -65,7 +65,9 @@ def model_facts(text: Text, known: Any) -> str:
         (text("models.available"), size(text, known.available_bytes)),
     ]
     share = min(1.0, known.memory_bytes / max(1, known.available_bytes))
-    verdict = text(f"models.fits.{known.fits}", need=size(text, known.memory_bytes), have=size(text, known.available_bytes))
+    verdict = text(
+        f"models.fits.{known.fits}", need=size(text, known.memory_bytes), have=size(text, known.available_bytes)
+    )
     return (
         f'<div class="model"><h4>{esc(known.name)}</h4>{facts(figures)}'
         f'<div class="fits {esc(known.fits)}"><span class="meter"><i style="width:{100 * share:.1f}%"></i></span>'
@@ -95,8 +97,9 @@ def _against(rows: list[tuple[str, float, str]], low: float, high: float) -> str
     for name, value, kind in rows:
         span = f'<u style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></u>' if kind == "ours" else ""
         lines.append(
-            f'<li class="{kind}"><span>{esc(name)}</span><span class="bar-track"><i style="width:{100 * value:.1f}%"></i>'
-            f"{span}</span><span>{percent(value)} %</span></li>"
+            f'<li class="{kind}"><span>{esc(name)}</span><span class="bar-track">'
+            f'<i style="width:{100 * value:.1f}%"></i>{span}</span>'
+            f"<span>{percent(value)} %</span></li>"
         )
     return f'<ul class="against">{"".join(lines)}</ul>'
 
@@ -104,9 +107,12 @@ def _against(rows: list[tuple[str, float, str]], low: float, high: float) -> str
 def table(heads: list[str], rows: list[list[object]], label: str, kind: str = "") -> str:
     """A table that scrolls inside itself where it is wider than the page."""
     head = "".join(f'<th scope="col">{esc(h)}</th>' for h in heads)
-    body = "".join("<tr>" + "".join(f'<td data-name="{esc(h)}">{esc(c)}</td>' for h, c in zip(heads, r, strict=True)) + "</tr>" for r in rows)
+    body = "".join(
+        "<tr>" + "".join(f'<td data-name="{esc(h)}">{esc(c)}</td>' for h, c in zip(heads, r, strict=True)) + "</tr>"
+        for r in rows
+    )
     return (
-        f'<div class="table {esc(kind)}" tabindex="0" role="region" aria-label="{esc(label)}">'
+        f'<div class="sheet {esc(kind)}" tabindex="0" role="region" aria-label="{esc(label)}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -128,6 +134,7 @@ def wrong_rows(text: Text, report: dict[str, Any], most: int = 100) -> str:
         return f'<p class="hint">{esc(text("results.none_wrong"))}</p>'
     heads = [text(f"results.column.{name}") for name in ("text", "label", "prediction", "confidence", "row")]
     rows: list[list[object]] = [
-        [shortened(e["text"], 400), e["label"], e["prediction"], f"{percent(e['confidence'])} %", e["row"]] for e in wrong[:most]
+        [shortened(e["text"], 400), e["label"], e["prediction"], f"{percent(e['confidence'])} %", e["row"]]
+        for e in wrong[:most]
     ]
     return table(heads, rows, text("results.errors_title"), "stacked")

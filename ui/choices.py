@@ -37,13 +37,15 @@ def settled(visit: Visit) -> Settled:
     draft, data = visit.draft, overview(visit)
     fields = spec.knobs("training")
     facts = _model(visit, {name: knob.default for name, knob in fields.items()}).facts
-    advice = recommend(
-        rows=data.sizes.get("train", 0),
-        classes=len(data.counts),
-        tokens_p95=(draft.tokens or {}).get("p95"),
-        facts=facts,
-    )
-    values = {name: draft.knobs.get(name, advice[name].value if name in advice else knob.default) for name, knob in fields.items()}
+    rows, tokens = data.sizes.get("train", 0), (draft.tokens or {}).get("p95")
+    advice = recommend(rows=rows, classes=len(data.counts), tokens_p95=int(tokens or 0), facts=facts)
+    # What has not been measured yet gives no reason: the usual value stands until then.
+    unknown = ([] if tokens else ["max_length"]) + ([] if rows else ["batch_size", "epochs"])
+    advice |= {name: Advice(fields[name].default, "usual_value") for name in unknown}
+    values = {
+        name: draft.knobs.get(name, advice[name].value if name in advice else knob.default)
+        for name, knob in fields.items()
+    }
     return Settled(advice, values)
 
 
@@ -82,6 +84,9 @@ def train_spec(visit: Visit) -> TrainSpec:
         raise UserError("model_not_ready")
     shares = {name: draft.knobs[name] for name in spec.knobs("data") if name in draft.knobs}
     fields = spec.knobs()
-    values = {n: int(v) if fields[n].whole and float(v).is_integer() else v for n, v in {**settled(visit).values, **shares}.items()}
+    values = {
+        n: int(v) if fields[n].whole and float(v).is_integer() else v
+        for n, v in {**settled(visit).values, **shares}.items()
+    }
     table = DataChoice(table=data.table.id, columns=data.columns, test_table=draft.test_table, name=data.table.name)
     return spec.build(data=table, model=draft.model, **values)

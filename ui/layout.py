@@ -22,7 +22,16 @@ TABS = {
     "publish": publish,
 }
 _FOLDER = Path(__file__).parent
-_FONTS = ["ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "PingFang SC", "Noto Sans SC", "Microsoft YaHei", "sans-serif"]
+_FONTS = [
+    "ui-sans-serif",
+    "system-ui",
+    "-apple-system",
+    "Segoe UI",
+    "PingFang SC",
+    "Noto Sans SC",
+    "Microsoft YaHei",
+    "sans-serif",
+]
 
 
 def blocks(house: House) -> gr.Blocks:
@@ -43,7 +52,9 @@ def build(root: gr.Blocks, page: Page) -> None:
     with gr.Row(elem_classes=["masthead"], equal_height=True):
         gr.HTML(masthead(text), scale=5)
         if page.house.settings.on_space:
-            gr.LoginButton(text("page.sign_in"), logout_value=text("page.sign_out"), icon=None, size="sm", scale=0, min_width=150)
+            gr.LoginButton(
+                text("page.sign_in"), logout_value=text("page.sign_out"), icon=None, size="sm", scale=0, min_width=150
+            )
     built: dict[str, Tab] = {}
     items: dict[str, Any] = {}
     with gr.Tabs(selected="data", elem_classes=["tabs-main"]) as tabs:
@@ -58,7 +69,9 @@ def build(root: gr.Blocks, page: Page) -> None:
         if name == "tryit":
             page.listen(opened.then, tryit.warm, None, {}, concurrency_limit=4)
     page.listen(root.load, built["training"].view, None, built["training"].parts)
-    loaded = page.listen(root.load, _restored, None, {"tabs": tabs, **{f"data {k}": v for k, v in built["data"].parts.items()}})
+    loaded = page.listen(
+        root.load, _restored, None, {"tabs": tabs, **{f"data {k}": v for k, v in built["data"].parts.items()}}
+    )
     page.listen(loaded.then, data.measure, None, {"lengths": built["data"].parts["lengths"]})
 
 
@@ -88,7 +101,7 @@ def masthead(text: Text) -> str:
     """Name, purpose, and the switch to the other language."""
     links = "".join(
         f'<a href="{PATHS[language]}?lang={language}" lang="{language}" target="_self"'
-        f'{" aria-current=true" if language == text.language else ""}>{esc(name)}</a>'
+        f"{' aria-current=true' if language == text.language else ''}>{esc(name)}</a>"
         for language, name in LANGUAGES.items()
     )
     fork = (
@@ -114,11 +127,28 @@ def theme() -> gr.themes.Base:
         button_primary_text_color="white",
         button_primary_text_color_dark="white",
         body_background_fill="*neutral_50",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_400",
+        block_title_background_fill="transparent",
+        block_title_background_fill_dark="transparent",
+        block_title_padding="0",
+        block_title_text_color="*neutral_800",
+        block_title_text_color_dark="*neutral_100",
+        block_label_background_fill="transparent",
+        block_label_background_fill_dark="transparent",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
+        checkbox_label_background_fill_selected="*primary_700",
+        checkbox_label_background_fill_selected_dark="*primary_700",
+        slider_color="*primary_600",
+        link_text_color="*primary_700",
     )  # fmt: skip
 
 
 def head() -> str:
-    """What runs before the page does: gradio's own words ("Drop file here") follow the page's language, not the browser's."""
+    """What runs before the page does: gradio's own words ("Drop file here") follow the page, not the browser."""
     return (_FOLDER / "head.html").read_text(encoding="utf-8")
 
 

@@ -69,7 +69,12 @@ def _work_out(visit: Visit, table: Table) -> Overview:
         checking.require_usable(frame, columns, house.settings.limits)
         test = house.tables.frame(draft.test_table, visit.owner) if draft.test_table else None
         split = preparing.prepare(
-            frame, columns, **fractions(visit), seed=knobs()["seed"].default, limits=house.settings.limits, test_frame=test
+            frame,
+            columns,
+            **fractions(visit),
+            seed=knobs()["seed"].default,
+            limits=house.settings.limits,
+            test_frame=test,
         )
     except UserError as error:
         return Overview(table, columns, findings=(*notes, *seen), error=error)

@@ -117,7 +117,9 @@ def at_the_edge(page: Page, handler: Callable[..., Any], names: list[str]) -> Ca
         given = values or {}
         if given.keys() - set(names):
             raise KeyError(f"no such part: {given.keys() - set(names)}")
-        return tuple(given.get(name, gr.skip()) for name in names) if len(names) != 1 else given.get(names[0], gr.skip())
+        return (
+            tuple(given.get(name, gr.skip()) for name in names) if len(names) != 1 else given.get(names[0], gr.skip())
+        )
 
     if inspect.isgeneratorfunction(handler):
 

@@ -1,4 +1,4 @@
-"""Pictures as HTML and SVG that follow the theme. Every word in them is escaped: labels and texts come from strangers."""
+"""Pictures as HTML and SVG that follow the theme. Every word in them is escaped: labels come from strangers."""
 
 import html
 from typing import Any
@@ -92,8 +92,7 @@ def probabilities(text: Text, rows: list[tuple[str, float]], most: int = 8) -> s
     sure = "sure" if ordered[0][1] >= 0.8 else "fairly_sure" if ordered[0][1] >= 0.5 else "unsure"
     return (
         f'<div class="answer" aria-live="polite"><p class="answer-label">{esc(ordered[0][0])}</p>'
-        f'<p class="hint">{esc(text(f"tryit.{sure}"))}</p></div>'
-        + bars(shown, text("tryit.bars"), strongest=True)
+        f'<p class="hint">{esc(text(f"tryit.{sure}"))}</p></div>' + bars(shown, text("tryit.bars"), strongest=True)
     )
 
 
@@ -112,9 +111,10 @@ def confusion(text: Text, labels: list[str], table: list[list[int]], most: int =
     title = esc(text("results.confusion_label", n=n))
     return (
         f'<figure class="confusion"><div class="axis-top" aria-hidden="true">{esc(text("results.answered"))} →</div>'
-        f'<svg viewBox="0 0 {size} {size}" role="img" aria-label="{title}" style="max-width:{max(280, min(620, size))}px">'
-        f'{"".join(shapes)}</svg><div class="axis-left" aria-hidden="true">↑ {esc(text("results.true_label"))}</div>'
-        f'<ol class="confusion-names">{names}</ol></figure>'
+        f'<svg viewBox="0 0 {size} {size}" role="img" aria-label="{title}" '
+        f'style="max-width:{max(280, min(620, size))}px">'
+        f'{"".join(shapes)}</svg><ol class="confusion-names">{names}</ol>'
+        f'<div class="axis-left" aria-hidden="true">↑ {esc(text("results.true_label"))}</div></figure>'
     )
 
 
@@ -130,10 +130,10 @@ def _cell(text: Text, labels: list[str], i: int, j: int, number: int, share: flo
     kind = "right" if i == j else "wrong"
     x, y = edge + j * cell, edge + i * cell
     said = esc(text("results.confusion_cell", true=labels[i], answer=labels[j], n=number))
+    box = f'x="{x + 1}" y="{y + 1}" width="{cell - 2}" height="{cell - 2}" rx="5"'
     dark = " strong" if share > 0.55 else ""
     words = f'<text class="count{dark}" x="{x + cell / 2}" y="{y + cell / 2 + 5}">{number}</text>' if number else ""
     return (
-        f'<g><title>{said}</title><rect class="ground" x="{x + 1}" y="{y + 1}" width="{cell - 2}" height="{cell - 2}" rx="5"/>'
-        f'<rect class="{kind}" x="{x + 1}" y="{y + 1}" width="{cell - 2}" height="{cell - 2}" rx="5" '
+        f'<g><title>{said}</title><rect class="ground" {box}/><rect class="{kind}" {box} '
         f'style="fill-opacity:{share:.3f}"/>{words}</g>'
     )

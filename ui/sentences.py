@@ -57,7 +57,12 @@ def count(text: Text, number: float) -> str:
     """A large count in short: 22.7 million."""
     for size, key in ((1e9, "billions"), (1e6, "millions"), (1e3, "thousands")):
         if number >= size:
-            return text(f"amount.{key}", number=f"{number / size:.1f}", ten_thousands=f"{number / 1e4:,.0f}", hundred_millions=f"{number / 1e8:.1f}")
+            return text(
+                f"amount.{key}",
+                number=f"{number / size:.1f}",
+                ten_thousands=f"{number / 1e4:,.0f}",
+                hundred_millions=f"{number / 1e8:.1f}",
+            )
     return f"{number:.0f}"
 
 

@@ -50,7 +50,9 @@ def component(text: Text, knob: KnobField) -> Any:
     if places:
         return gr.Slider(0, len(places) - 1, shown, step=1, elem_classes=["positions"], **words, **identity)
     if knob.high > 10_000:
-        return gr.Number(knob.default, precision=0, minimum=knob.low, maximum=knob.high, elem_id=f"knob-{knob.name}", **words)
+        return gr.Number(
+            knob.default, precision=0, minimum=knob.low, maximum=knob.high, elem_id=f"knob-{knob.name}", **words
+        )
     return gr.Slider(knob.low, knob.high, shown, step=knob.knob.step, **words, **identity)
 
 

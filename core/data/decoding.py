@@ -44,7 +44,7 @@ _PUNCTUATION = {
     "cp949": (0xA1, 0xA3),
 }
 # What Polish, Czech, Romanian or Croatian in cp1250 looks like when read as cp1252.
-_CENTRAL_EUROPEAN = re.compile(r"[A-Za-z][šžŠŽ¿þðŸ¾¼]|[šžŠŽ][a-z]|[a-z][³¹º][a-z]")
+_CENTRAL_EUROPEAN = re.compile(r"[A-Za-z][šžŠŽ¿þðŸ¾¼]|[šžŠŽ][a-z]|[a-z][³¹º][a-z]|\sº[a-z]")
 
 
 @dataclass(frozen=True)

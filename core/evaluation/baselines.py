@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
 _STRENGTHS = (1.0, 10.0, 100.0)
 _MOST_ROWS = 50_000
+_WORD = "token_pattern"
 
 
 def majority(split: "Split") -> list[str]:
@@ -29,8 +30,8 @@ def tfidf(split: "Split") -> list[str]:
 
     train = split.train.iloc[:_MOST_ROWS]
     unspaced = _unspaced_share(train["text"].head(500).tolist()) > 0.2
-    shape = {"analyzer": "char", "ngram_range": (1, 3)} if unspaced else {"analyzer": "word", "ngram_range": (1, 2)}
-    vectors = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b", max_features=200_000, **shape)
+    shape = {"analyzer": "char", "ngram_range": (1, 3)} if unspaced else {"analyzer": "word", "ngram_range": (1, 2), _WORD: r"(?u)\b\w+\b"}
+    vectors = TfidfVectorizer(sublinear_tf=True, max_features=200_000, **shape)
     features = vectors.fit_transform(train["text"])
     validation = vectors.transform(split.validation["text"])
     best_score, best = -1.0, None

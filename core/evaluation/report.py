@@ -50,12 +50,9 @@ def verdict(references: list[str], answers: list[str], baselines: dict[str, list
     strongest = max(scores, key=lambda name: scores[name])
     theirs = np.array([g == r for g, r in zip(baselines[strongest], references, strict=True)])
     chance = sign_test(int((right & ~theirs).sum()), int((theirs & ~right).sum()))
-    if chance >= 0.05:
-        code = "unclear"
-    else:
-        code = "beats_both" if right.sum() > theirs.sum() else "not_better"
+    better = "beats_both" if right.sum() > theirs.sum() else "not_better"
     return {
-        "code": code,
+        "code": better if chance < 0.05 else "unclear",
         "strongest": strongest,
         "right": int(right.sum()),
         "baseline_right": int(theirs.sum()),

@@ -19,7 +19,7 @@ from core.models import hub_answers, parts
 from core.models.architectures import SEQUENCE_CLASSIFICATION
 from core.settings import Settings
 
-_REVISION = re.compile(r"^[0-9a-f]{40}$")
+_REVISION = re.compile(r"[0-9a-f]{40}")
 # Config entries that make a library run or fetch what the model's author names.
 REFUSED_KEYS = ("auto_map", "attn_implementation", "_attn_implementation", "custom_pipelines", "quantization_config")
 _SILENCE = 60.0
@@ -108,8 +108,8 @@ def look_up(name: str, settings: Settings, token: str | None = None) -> HubModel
         raise UserError("model_not_safetensors", name=wanted)
     if any(key in config for key in REFUSED_KEYS):
         raise UserError("model_needs_code", name=wanted)
-    if config.get("model_type") not in SEQUENCE_CLASSIFICATION:
-        family = str(config.get("model_type") or "?")[:40]
+    family = str(config.get("model_type") or "?")[:40]
+    if family not in SEQUENCE_CLASSIFICATION:
         raise UserError("model_architecture_unsupported", name=wanted, architecture=family)
     return HubModel(
         id=info.id,
@@ -133,7 +133,7 @@ def _ask(name: str, settings: Settings, token: str | None) -> tuple[_Info, dict[
     except ValidationError as error:
         raise UserError("hub_unreachable") from error
     check_id(info.id)
-    if not _REVISION.match(info.sha):
+    if not _REVISION.fullmatch(info.sha):
         raise UserError("hub_unreachable")
     try:
         config = hub_answers.get_json(settings, f"/{info.id}/resolve/{info.sha}/config.json", token)
@@ -265,7 +265,7 @@ def installed(model_id: str, settings: Settings, owner: str) -> list[str]:
         UserError: `model_id_malformed`.
     """
     folder = _folder(model_id, "0" * 40, settings, owner).parent
-    present = [f for f in folder.glob("*") if f.is_dir() and _REVISION.match(f.name)]
+    present = [f for f in folder.glob("*") if f.is_dir() and _REVISION.fullmatch(f.name)]
     return [f.name for f in sorted(present, key=lambda f: f.stat().st_mtime, reverse=True)]
 
 

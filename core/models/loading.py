@@ -9,14 +9,12 @@ from typing import Any
 from core import files
 from core.errors import UserError
 from core.models.catalogue import STARTERS
-from core.models.fetching import installed_folder
+from core.models.fetching import REFUSED_KEYS, installed_folder
 from core.runs.store import RunStore
 from core.settings import Settings
 from core.spec import ModelChoice
 
 _MAX_HEADER = 100 * 2**20
-# Options of a config that make the library load code or kernels named by the model's author.
-_REFUSED_KEYS = ("auto_map", "attn_implementation", "_attn_implementation", "custom_pipelines", "quantization_config")
 # The names that model families give to dropout on hidden states and on attention probabilities.
 HIDDEN_DROPOUT = (
     "hidden_dropout_prob", "dropout", "classifier_dropout", "seq_classif_dropout", "resid_pdrop", "embd_pdrop",
@@ -68,7 +66,7 @@ def check_folder(folder: Path) -> dict[str, Any]:
             asked.append(json.loads(tokenizer.read_bytes()))
         except ValueError as error:
             raise UserError("model_not_loadable", name=name) from error
-    if any(key in part for part in asked for key in _REFUSED_KEYS):
+    if any(key in part for part in asked for key in REFUSED_KEYS):
         raise UserError("model_needs_code", name=name)
     if not list(folder.glob("*.safetensors")):
         raise UserError("model_not_safetensors", name=name)

@@ -12,8 +12,8 @@ _NAMED = frozenset(
         "spiece.model", "sentencepiece.bpe.model", "tokenizer.model",
     }
 )  # fmt: skip
-_WEIGHTS = re.compile(r"^model(-\d{5}-of-\d{5})?\.safetensors$")
-_REPO = re.compile(r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?$")
+_WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
+_REPO = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")
 
 
 def is_part(name: str) -> bool:
@@ -23,7 +23,7 @@ def is_part(name: str) -> bool:
 
 def is_weights(name: str) -> bool:
     """Whether a file of this name holds weights (whole or a shard) as safetensors."""
-    return bool(_WEIGHTS.match(name))
+    return bool(_WEIGHTS.fullmatch(name))
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -49,8 +49,8 @@ def check_id(name: str, endpoint: str = "https://huggingface.co", code: str = "m
     if stripped.startswith(prefix):
         stripped = stripped.removeprefix(prefix).removesuffix("/")
     segments = stripped.split("/")
-    whole = 1 <= len(segments) <= 2 and all(_REPO.match(s) and s.isascii() for s in segments)
+    whole = 1 <= len(segments) <= 2 and all(_REPO.fullmatch(s) and s.isascii() for s in segments)
     # `--` and `..` are refused by the Hub too; so `--` can stand for the slash in a folder's name.
-    if not whole or "--" in stripped or ".." in stripped or stripped.endswith((".git", "\n")):
+    if not whole or "--" in stripped or ".." in stripped or stripped.endswith(".git"):
         raise UserError(code, name=name[:120])
     return stripped

@@ -16,7 +16,7 @@ from core.spec import ModelChoice
 
 # Training in float32: the weight, its gradient and the optimizer's two averages, 4 bytes each.
 _BYTES_PER_PARAMETER = 16
-# Values kept for the backward pass, per token, layer and hidden unit (measured on BERT: feed-forward, attention, norms).
+# Values kept for the backward pass, per token, layer and hidden unit (BERT: feed-forward, attention, norms).
 _KEPT_PER_HIDDEN = 34
 _PROCESS_BYTES = 700 * 2**20
 

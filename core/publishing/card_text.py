@@ -76,7 +76,7 @@ def body(spec: TrainSpec, report: dict[str, Any], record: RunRecord, repo_id: st
 
 def heading(words: str) -> str:
     """Words in running text: markup characters as entities or escaped."""
-    return re.sub(r"([\\`*_{}\[\]()#+.!|~$@:-])", r"\\\1", html.escape(plain(words), quote=False))
+    return re.sub(r"([\\`*_{}\[\]#.!|~$@:])", r"\\\1", html.escape(plain(words), quote=False))
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

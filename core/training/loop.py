@@ -153,7 +153,7 @@ def _watcher(
     """A Trainer callback that reports, keeps the best, and ends the loop when asked to."""
     from transformers import TrainerCallback
 
-    class Watcher(TrainerCallback):  # type: ignore[misc]
+    class Watcher(TrainerCallback):
         best_step: int | None = None
         best_epoch, best_value = 0.0, -1.0
         stopped = False

@@ -45,7 +45,10 @@ def _details(page: Page) -> dict[str, Any]:
     with gr.Row():
         for role in ROLES:
             parts[f"column_{role}"] = gr.Dropdown(
-                label=text(f"data.role.{role}"), info=text(f"data.role.{role}_help"), elem_id=f"column-{role}", filterable=False
+                label=text(f"data.role.{role}"),
+                info=text(f"data.role.{role}_help"),
+                elem_id=f"column-{role}",
+                filterable=False,
             )
     parts["preview"] = gr.HTML()
     heading(text("data.findings_title"), text("data.findings_help"))
@@ -104,7 +107,9 @@ def view(visit: Visit) -> dict[str, Any]:
         "validation_fraction": share["validation_fraction"],
         "test_fraction": gr.Slider(value=share["test_fraction"], visible=test is None),
         "test_problem": gr.HTML(visible=False),
-        "test_summary": cards.facts([(text("data.test_table"), f"{test.name} · {text('data.rows', n=test.rows)}")]) if test else "",
+        "test_summary": cards.facts([(text("data.test_table"), f"{test.name} · {text('data.rows', n=test.rows)}")])
+        if test
+        else "",
         "test_remove": gr.Button(visible=test is not None),
     }
 
@@ -217,7 +222,7 @@ def _summary(visit: Visit, data: Overview) -> str:
 
 def _preview(visit: Visit, data: Overview) -> str:
     assert data.table is not None
-    chosen = [name for name in dict.fromkeys(data.columns.values())]
+    chosen = list(dict.fromkeys(data.columns.values()))
     names = (chosen + [c for c in data.table.columns if c not in chosen])[:_PREVIEW_COLUMNS]
     frame = visit.house.tables.frame(data.table.id, visit.owner, names, rows=_PREVIEW_ROWS)
     rows = [[pictures.shortened(str(value), 160) for value in row] for row in frame[names].itertuples(index=False)]

@@ -24,6 +24,9 @@ def build(page: Page) -> Tab:
     with gr.Accordion(text("knobs.more"), open=False):
         _grid(page, parts, [name for name in fields if name not in MAIN])
     parts["reset"] = gr.Button(text("knobs.reset"), variant="secondary", interactive=False)
+    for name in fields:
+        told = {part: parts[part] for part in (f"{name}_why", "ready", "next", "reset")}
+        page.listen(parts[name].input, _moved(name), [parts[name]], told, trigger_mode="always_last")
     page.listen(parts["reset"].click, reset, None, parts)
     return Tab(parts, view)
 
@@ -33,16 +36,15 @@ def _grid(page: Page, parts: dict[str, Any], names: list[str]) -> None:
         for name in names:
             with gr.Column(min_width=300, elem_classes=["knob"]):
                 _knob(page, parts, name)
-    for name in names:
-        told = {f"{name}_why": parts[f"{name}_why"], "ready": parts["ready"], "next": parts["next"], "reset": parts["reset"]}
-        page.listen(parts[name].input, _moved(name), [parts[name]], told, trigger_mode="always_last")
 
 
 def _knob(page: Page, parts: dict[str, Any], name: str) -> None:
     knob = knobs()[name]
     parts[name] = widgets.component(page.text, knob)
     if widgets.positions(knob):
-        readout = gr.HTML(f"<output>{written(knob.default)}</output>", elem_classes=["readout"], elem_id=f"value-{name}")
+        readout = gr.HTML(
+            f"<output>{written(knob.default)}</output>", elem_classes=["readout"], elem_id=f"value-{name}"
+        )
         parts[name].change(None, [parts[name]], [readout], js=widgets.live_readout(knob), api_visibility="private")
         parts[f"{name}_readout"] = readout
     parts[f"{name}_why"] = gr.HTML(elem_classes=["why"])
@@ -78,7 +80,10 @@ def move(visit: Visit, name: str, shown: float | None) -> dict[str, Any]:
     else:
         visit.change(knobs={**others, name: value})
     settled = choices.settled(visit)
-    return card(visit, "hyperparameters") | {f"{name}_why": _why(visit, settled, name), "reset": _reset_button(visit, settled)}
+    return card(visit, "hyperparameters") | {
+        f"{name}_why": _why(visit, settled, name),
+        "reset": _reset_button(visit, settled),
+    }
 
 
 def reset(visit: Visit) -> dict[str, Any]:

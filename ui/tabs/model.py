@@ -27,7 +27,11 @@ def build(page: Page) -> Tab:
     parts = top()
     heading(text("models.source_title"), text("models.source_help"))
     parts["source"] = gr.Radio(
-        [(text(f"models.source.{s}"), s) for s in SOURCES], value="starter", show_label=False, elem_id="model-source", container=False
+        [(text(f"models.source.{s}"), s) for s in SOURCES],
+        value="starter",
+        show_label=False,
+        elem_id="model-source",
+        container=False,
     )
     with gr.Column(elem_classes=["choice"]) as starter:
         gr.Markdown(text("models.starter_help"))
@@ -48,11 +52,18 @@ def _hub(page: Page) -> dict[str, Any]:
     gr.Markdown(text("models.hub_help"))
     parts: dict[str, Any] = {
         "name": gr.Dropdown(
-            names, value=None, label=text("models.hub_name"), info=text("models.hub_name_help"), allow_custom_value=True, elem_id="hub-name"
+            names,
+            value=None,
+            label=text("models.hub_name"),
+            info=text("models.hub_name_help"),
+            allow_custom_value=True,
+            elem_id="hub-name",
         )
     }
     with gr.Accordion(text("models.token_title"), open=False):
-        parts["token"] = gr.Textbox(label=text("publish.token"), info=text("models.token_help"), type="password", max_length=200)
+        parts["token"] = gr.Textbox(
+            label=text("publish.token"), info=text("models.token_help"), type="password", max_length=200
+        )
     parts["use"] = gr.Button(text("models.use"), variant="primary")
     parts["progress"] = gr.HTML()
     return parts
@@ -122,7 +133,9 @@ def use(visit: Visit, name: str | None, token: str) -> Iterator[dict[str, Any]]:
         try:
             found = fetching.look_up(str(name), house.settings, token.strip() or visit.token)
             done = [0, max(1, found.bytes)]
-            work = pool.submit(fetching.fetch, found, house.settings, token.strip() or visit.token, visit.owner, _note(done))
+            work = pool.submit(
+                fetching.fetch, found, house.settings, token.strip() or visit.token, visit.owner, _note(done)
+            )
             while not work.done():
                 said = text("models.downloading", done=size(text, done[0]), all=size(text, done[1]))
                 yield {"progress": progress(said, done[0] / done[1])}
@@ -146,6 +159,6 @@ def _note(done: list[int]) -> Any:
 def progress(words: str, share: float) -> str:
     """A bar with a sentence."""
     return (
-        f'<div class="progress" role="progressbar" aria-valuenow="{round(100 * share)}" aria-valuemin="0" aria-valuemax="100" '
+        f'<div class="progress" role="progressbar" aria-valuenow="{round(100 * share)}" '
         f'aria-label="{esc(words)}"><i style="width:{100 * share:.1f}%"></i></div><p class="hint">{esc(words)}</p>'
     )

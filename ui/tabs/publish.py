@@ -24,10 +24,16 @@ def build(page: Page) -> Tab:
         heading(text("publish.hub_title"), text("publish.hub_help"))
         parts["account"] = gr.HTML()
         with gr.Row(equal_height=False):
-            parts["repo"] = gr.Textbox(label=text("publish.repo"), info=text("publish.repo_help"), max_length=200, min_width=280)
+            parts["repo"] = gr.Textbox(
+                label=text("publish.repo"), info=text("publish.repo_help"), max_length=200, min_width=280
+            )
             if not on_space:
                 parts["token"] = gr.Textbox(
-                    label=text("publish.token"), info=text("publish.token_help"), type="password", max_length=200, min_width=280
+                    label=text("publish.token"),
+                    info=text("publish.token_help"),
+                    type="password",
+                    max_length=200,
+                    min_width=280,
                 )
         parts["private"] = gr.Checkbox(True, label=text("publish.private"), info=text("publish.private_help"))
         parts["push"] = gr.Button(text("publish.push"), variant="primary")
@@ -77,7 +83,8 @@ def push(visit: Visit, repo: str, private: bool, token: str = "") -> dict[str, A
         house.runs, record.id, visit.owner, repo=repo, token=found, settings=house.settings, private=private
     )
     words = visit.text("publish.done_private" if private else "publish.done_public")
-    return {"link": f'<p class="done"><b>✓</b> {esc(words)} <a href="{esc(address)}" target="_blank" rel="noopener">{esc(address)}</a></p>'}
+    link = f'<a href="{esc(address)}" target="_blank" rel="noopener">{esc(address)}</a>'
+    return {"link": f'<p class="done"><b>✓</b> {esc(words)} {link}</p>'}
 
 
 def own_token() -> str | None:

@@ -55,10 +55,13 @@ def verdict(visit: Visit, name: str, report: dict[str, Any]) -> str:
     strongest = said.get("strongest", "majority")
     rows = max(1, said.get("rows", 1))
     theirs = percent(said.get("baseline_right", 0) / rows)
-    sentence = text(f"verdict.{said['code']}", baseline=text(f"results.baseline.{strongest}"), theirs=theirs, n=percent(accuracy))
+    sentence = text(
+        f"verdict.{said['code']}", baseline=text(f"results.baseline.{strongest}"), theirs=theirs, n=percent(accuracy)
+    )
     small = report["rows"]["test"]
     note = text("results.small_test", rows=small) if small < 100 else text("results.test_rows", rows=small)
     return (
-        f'<section class="verdict {esc(said["code"])}"><p class="figure">{percent(accuracy)} %</p><div><h3>{esc(human)}</h3>'
+        f'<section class="verdict {esc(said["code"])}"><p class="figure">{percent(accuracy)} %</p>'
+        f"<div><h3>{esc(human)}</h3>"
         f'<p>{esc(sentence)}</p><p class="hint">{esc(name)} · {esc(note)}</p></div></section>'
     )

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from core.runs.progress import Progress
-from core.runs.store import RunRecord
+from core.runs.store import ACTIVE, RunRecord
 from core.spec import TrainSpec
 from ui import cards, charts, choices, sentences
 from ui.page import Page, Tab, Visit
@@ -30,14 +30,18 @@ def build(page: Page) -> Tab:
     parts["status"] = gr.HTML(min_height=110)
     with gr.Row(elem_classes=["halves"]):
         parts["losses"] = _plot(text("charts.loss_title"), charts.losses(text, None), "loss", text("charts.loss"), text)
-        parts["scores"] = _plot(text("charts.score_title"), charts.scores(text, None), "score", text("charts.score"), text)
+        parts["scores"] = _plot(
+            text("charts.score_title"), charts.scores(text, None), "score", text("charts.score"), text
+        )
     parts["chart_help"] = gr.HTML(f'<p class="hint">{esc(text("charts.help"))}</p>')
     with gr.Accordion(text("training.log_title"), open=False) as log:
         shown_log = gr.Textbox(show_label=False, lines=8, max_lines=16, interactive=False, elem_classes=["log"])
     heading(text("training.runs_title"), text("training.runs_help"))
     with gr.Row(equal_height=True, elem_classes=["runs"]):
         parts["runs"] = gr.Dropdown(label=text("training.runs"), filterable=False, scale=4, elem_id="runs")
-        parts["delete"] = gr.Button(text("training.delete"), variant="secondary", scale=1, min_width=130, interactive=False)
+        parts["delete"] = gr.Button(
+            text("training.delete"), variant="secondary", scale=1, min_width=130, interactive=False
+        )
     parts["timer"] = gr.Timer(POLL_SECONDS, active=False)
     _wire(page, parts)
     page.listen([log.expand, parts["timer"].tick], read_log, None, {"log": shown_log}, queue=False)
@@ -62,11 +66,7 @@ def _wire(page: Page, parts: dict[str, Any]) -> None:
 
 def view(visit: Visit) -> dict[str, Any]:
     """Everything the tab shows, from the run's first event on."""
-    record = shown_run(visit)
-    shown = poll(visit)
-    mine = visit.house.runs.list(visit.owner)
-    shown["runs"] = gr.Dropdown(choices=[(title(visit, r), r.id) for r in mine], value=record.id if record else None)
-    return shown
+    return poll(visit) | {"runs": _runs(visit, shown_run(visit))}
 
 
 def poll(visit: Visit) -> dict[str, Any]:
@@ -86,16 +86,24 @@ def poll(visit: Visit) -> dict[str, Any]:
         ),
         "again": gr.Button(visible=record is not None and record.state == "INTERRUPTED"),
         "status": status(visit, record, seen) if record and seen else _before(visit),
-        "losses": gr.LinePlot(charts.losses(text, seen), visible=record is not None),
-        "scores": gr.LinePlot(charts.scores(text, seen), visible=record is not None),
+        "losses": gr.LinePlot(charts.losses(text, seen), x_lim=_span(seen), visible=record is not None),
+        "scores": gr.LinePlot(charts.scores(text, seen), x_lim=_span(seen), y_lim=[0, 100], visible=record is not None),
         "chart_help": gr.HTML(visible=record is not None),
         "delete": gr.Button(interactive=record is not None and not active),
         "timer": gr.Timer(POLL_SECONDS, active=active),
     }
-    if record and not active:  # the run's title tells how it ended
-        mine = visit.house.runs.list(visit.owner)
-        shown["runs"] = gr.Dropdown(choices=[(title(visit, r), r.id) for r in mine], value=record.id)
-    return shown
+    # The list may be open under somebody's mouse: it is sent again only when the run has ended.
+    return shown if active else shown | {"runs": _runs(visit, record)}
+
+
+def _runs(visit: Visit, record: RunRecord | None) -> Any:
+    mine = visit.house.runs.list(visit.owner)
+    return gr.Dropdown(choices=[(title(visit, r), r.id) for r in mine], value=record.id if record else None)
+
+
+def _span(seen: Progress | None) -> list[float]:
+    """The whole training from the beginning, so that the axis does not run away under the eyes."""
+    return [0, max(1, seen.steps if seen else 1)]
 
 
 def read_log(visit: Visit) -> dict[str, Any]:
@@ -161,7 +169,8 @@ def delete(visit: Visit, run_id: str | None) -> dict[str, Any]:
 def title(visit: Visit, record: RunRecord) -> str:
     """A run in a list: when, what, how it ended."""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created))
-    words = [when, record.name or record.id[:8], visit.text(f"states.{record.state.lower()}")]
+    state = "running" if record.state in ACTIVE else record.state.lower()
+    words = [when, record.name or record.id[:8], visit.text(f"states.{state}")]
     if "accuracy" in record.headline:
         words.append(visit.text("training.right", n=sentences.percent(record.headline["accuracy"])))
     return " · ".join(words)
@@ -183,7 +192,9 @@ def status(visit: Visit, record: RunRecord, seen: Progress) -> str:
     bar = progress_bar(_where(visit, record, seen), fraction)
     kind = "problem" if code in ("failed", "interrupted") else "said"
     figures = cards.facts(_figures(visit, seen)) if seen.steps else ""
-    return f'<div class="status {esc(code)}" aria-live="polite"><p class="{kind}">{esc(sentence)}</p>{bar}{figures}</div>'
+    return (
+        f'<div class="status {esc(code)}" aria-live="polite"><p class="{kind}">{esc(sentence)}</p>{bar}{figures}</div>'
+    )
 
 
 def _where(visit: Visit, record: RunRecord, seen: Progress) -> str:
@@ -201,7 +212,10 @@ def _where(visit: Visit, record: RunRecord, seen: Progress) -> str:
 
 def _figures(visit: Visit, seen: Progress) -> list[tuple[str, str]]:
     text = visit.text
-    found = [(text("training.step"), f"{seen.step:,} / {seen.steps:,}"), (text("training.epoch"), f"{seen.epoch:.1f} / {seen.epochs}")]
+    found = [
+        (text("training.step"), f"{seen.step:,} / {seen.steps:,}"),
+        (text("training.epoch"), f"{seen.epoch:.1f} / {seen.epochs}"),
+    ]
     if seen.rows_per_second:
         found.append((text("training.speed"), text("training.rows_per_second", speed=f"{seen.rows_per_second:.1f}")))
     if seen.device:

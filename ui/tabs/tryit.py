@@ -21,7 +21,11 @@ def build(page: Page) -> Tab:
         with gr.Row(equal_height=False, elem_classes=["halves"]):
             with gr.Column(min_width=300):
                 parts["words"] = gr.Textbox(
-                    label=text("tryit.words"), placeholder=text("tryit.placeholder"), lines=5, max_lines=12, max_length=_LONGEST
+                    label=text("tryit.words"),
+                    placeholder=text("tryit.placeholder"),
+                    lines=5,
+                    max_lines=12,
+                    max_length=_LONGEST,
                 )
                 parts["ask"] = gr.Button(text("tryit.ask"), variant="primary")
             with gr.Column(min_width=300):
@@ -32,7 +36,9 @@ def build(page: Page) -> Tab:
         )
     parts["details"] = details
     answered = {"answer": parts["answer"]}
-    page.listen([parts["ask"].click, parts["words"].submit], answer, [parts["words"]], answered, show_progress="minimal")
+    page.listen(
+        [parts["ask"].click, parts["words"].submit], answer, [parts["words"]], answered, show_progress="minimal"
+    )
     picked = page.listen(parts["examples"].click, pick, [parts["examples"]], {"words": parts["words"]})
     page.listen(picked.then, answer, [parts["words"]], answered, show_progress="minimal")
     return Tab(parts, view)

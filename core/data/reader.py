@@ -1,0 +1,81 @@
+"""The reading child: `python -m core.data.reader PATH DESTINATION OPTIONS`, bounded before it opens a file."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core import files
+from core.data import delimited
+from core.data.building import Parsed
+from core.errors import UserError
+from core.processes import limit_self
+from core.settings import Limits
+
+TOO_HEAVY = 3
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file. `sniff` looks at the content, never at the name; `parse(path, limits, single_column=…)` reads."""
+
+    name: str
+    sniff: Callable[[Path], bool]
+    parse: Callable[..., Parsed]
+
+
+# Asked in this order; a new kind of file is a module and a line here, before the one that takes any text.
+FORMATS: tuple[Format, ...] = (Format("delimited", delimited.sniff, delimited.parse),)
+
+
+def parse(path: Path, limits: Limits, *, single_column: bool = False) -> Parsed:
+    """The table in a file.
+
+    Raises:
+        UserError: `file_empty` and what the format's reader raises.
+    """
+    if path.stat().st_size == 0:
+        raise UserError("file_empty")
+    reader = next(f for f in FORMATS if f.sniff(path))
+    return reader.parse(path, limits, single_column=single_column)
+
+
+def write(parsed: Parsed, destination: Path) -> dict[str, Any]:
+    """Store the table as parquet and tell about it."""
+    import pyarrow.parquet as parquet  # type: ignore[import-untyped]
+
+    with files.disk_full_is_a_user_error():
+        parquet.write_table(parsed.table, destination, compression="zstd", row_group_size=50_000)
+    return {
+        "id": parsed.id,
+        "rows": parsed.table.num_rows,
+        "columns": parsed.table.column_names[:-1],
+        **parsed.facts,
+        "notes": parsed.notes,
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Read, write, and print `{"facts"}` or `{"error"}` as one JSON line."""
+    options = json.loads(arguments[2])
+    limits = Limits(**options["limits"])
+    limit_self(limits.reader_memory, limits.reader_cpu)
+    import pyarrow as pa
+
+    # The default pool reserves address space far ahead of use, which the memory limit would count.
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        parsed = parse(Path(arguments[0]), limits, single_column=options["single_column"])
+        answer: dict[str, Any] = {"facts": write(parsed, Path(arguments[1]))}
+    except UserError as error:
+        answer = {"error": error.as_dict()}
+    except MemoryError:
+        return TOO_HEAVY
+    sys.stdout.write(json.dumps(answer) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

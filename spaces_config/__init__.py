@@ -1,0 +1,1 @@
+"""The Space: its card, and the script that deploys it."""

@@ -1,0 +1,24 @@
+"""What several parts of the tests need."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import fakehub
+
+
+@pytest.fixture
+def fake_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[fakehub.FakeHub]:
+    """A Hub of our own that answers over HTTP at `fake_hub.url`."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    with fakehub.running() as hub:
+        yield hub
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a real, very small classifier."""
+    from tests import tiny  # imports transformers, which the tests of the page do without
+
+    return tiny.classifier(tmp_path_factory.mktemp("tiny"), ("delivery", "refund", "account"))

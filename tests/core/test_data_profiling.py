@@ -1,0 +1,119 @@
+import itertools
+import json
+
+import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from core.data.inspecting import inspect, label_counts
+from core.data.profiler import summary
+from core.data.profiling import token_lengths
+from core.data.samples import SAMPLES
+from core.data.store import TableStore
+from core.errors import UserError
+from core.settings import Limits, Settings
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(home=tmp_path / "home")
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    """A word tokenizer that adds two special tokens and would cut at 4 and pad, as saved ones do."""
+    words = Tokenizer(models.WordLevel({"[UNK]": 0, "[CLS]": 1, "[SEP]": 2}, unk_token="[UNK]"))
+    words.normalizer = normalizers.Lowercase()
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    words.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    words.enable_truncation(4)
+    words.enable_padding(length=9)
+    path = tmp_path / "tokenizer.json"
+    words.save(str(path))
+    return path
+
+
+def stored(settings, tmp_path, lengths):
+    path = tmp_path / "file.csv"
+    path.write_text("text,label\n" + "".join(f"{'w ' * n}{i},x\n" for i, n in enumerate(lengths)))
+    store = TableStore(settings)
+    return store.path(store.add(path, "local").id, "local")
+
+
+def test_lengths_count_special_tokens_and_are_not_cut(settings, tmp_path, tokenizer):
+    table = stored(settings, tmp_path, [*range(100)])
+    facts = token_lengths(settings, table, "text", tokenizer)
+    assert (facts["sampled"], facts["rows"], facts["p50"], facts["p95"], facts["max"]) == (100, 100, 52, 97, 102)
+    assert sum(count for _, _, count in facts["histogram"]) == 100
+    assert (facts["histogram"][0][0], facts["histogram"][-1][1]) == (3, 102)
+
+
+def test_a_sample_is_spread_over_the_table(settings, tmp_path, tokenizer):
+    table = stored(settings, tmp_path, [*range(1000)])
+    facts = token_lengths(settings, table, "text", tokenizer, sample=50)
+    assert (facts["sampled"], facts["rows"]) == (50, 1000)
+    assert 450 < facts["p50"] < 550
+    assert facts["max"] > 900
+
+
+def test_a_damaged_tokenizer_is_said(settings, tmp_path):
+    table = stored(settings, tmp_path, [1, 2])
+    for content in ("{", "{}", ""):
+        broken = tmp_path / "broken.json"
+        broken.write_text(content)
+        with pytest.raises(UserError, match="profile_failed"):
+            token_lengths(settings, table, "text", broken)
+
+
+def test_a_missing_column_is_said(settings, tmp_path, tokenizer):
+    with pytest.raises(UserError, match="column_missing"):
+        token_lengths(settings, stored(settings, tmp_path, [1, 2]), "topic", tokenizer)
+
+
+def test_counting_is_bounded(settings, tmp_path, tokenizer):
+    table = stored(settings, tmp_path, [1, 2])
+    hasty = Settings(home=settings.home, limits=Limits(reader_memory=64 * 2**20))
+    with pytest.raises(UserError, match="profile_failed"):
+        token_lengths(hasty, table, "text", tokenizer)
+
+
+def test_one_giant_does_not_flatten_the_histogram():
+    histogram = summary([*range(10, 60)] * 10 + [5000], 501)["histogram"]
+    assert len(histogram) >= 10
+    assert histogram[-1][1] == 5000
+    assert all(high + 1 == low for (_, high, _), (low, _, _) in itertools.pairwise(histogram))
+    assert summary([7], 1)["histogram"] == [[7, 7, 1]]
+    assert summary([], 0)["histogram"] == []
+
+
+def test_inspecting_tells_all_and_keeps_nothing(settings):
+    path = SAMPLES["customer_messages"].with_name("customer_messages_messy.csv")
+    told = inspect(path, settings)
+    assert json.loads(json.dumps(told)) == told
+    assert (told["format"], told["encoding"], told["delimiter"], told["rows"]) == ("csv", "utf-8", ",", 60)
+    assert told["suggested"] == {"task": "classification", "text": "message", "label": "topic"}
+    assert next(iter(told["labels"])) == "delivery"
+    assert not {"Refund", "BILLING", "nan", "-", ""} & told["labels"].keys()
+    codes = {finding["code"]: finding["rows"] for finding in told["findings"]}
+    assert codes["blank_text"] == 2
+    assert codes["placeholder_label"] == 3
+    assert codes["ragged_rows"] == 3
+    assert all(
+        {"code", "rows", "severity", "facts", "examples", "fix"} <= finding.keys() for finding in told["findings"]
+    )
+    assert list(settings.home.rglob("*.parquet")) == []
+    assert TableStore(settings).list("local") == []
+
+
+def test_inspecting_a_table_without_labels(settings, tmp_path):
+    path = tmp_path / "file.csv"
+    path.write_text("a,b\n" + "".join(f"{i},{i * 7}\n" for i in range(20)))
+    told = inspect(path, settings)
+    assert told["suggested"] == {"task": "classification", "text": None, "label": None}
+    assert told["labels"] == {}
+
+
+def test_label_counts_join_spellings(settings, tmp_path):
+    import pandas as pd
+
+    table = pd.DataFrame({"t": list("abcdef"), "l": ["x", "X ", "x", "y", "", "n/a"]})
+    assert label_counts(table, {"text": "t", "label": "l"}) == {"x": 3, "y": 1}

@@ -1,0 +1,292 @@
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from core import files
+from core.data.store import TableStore
+from core.device import detect
+from core.errors import UserError
+from core.inference.client import Predictors
+from core.runs.progress import fold
+from core.runs.store import RunStore
+from core.runs.supervisor import Supervisor
+from core.settings import Limits, Settings
+from core.spec import DataChoice, ModelChoice, build
+from core.training import checkpoints
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def body(tmp_path_factory):
+    return tiny.body(tmp_path_factory.mktemp("body"))
+
+
+@pytest.fixture
+def house(tmp_path):
+    """(settings, runs, supervisor) of a fresh home, closed afterwards."""
+    settings = Settings(home=tmp_path / "home")
+    runs = RunStore(settings.home)
+    supervisor = Supervisor(settings, runs, seconds=0.05)
+    supervisor.start()
+    yield settings, runs, supervisor
+    supervisor.close()
+
+
+def add_table(settings, tmp_path, rows=120):
+    path = tmp_path / "weather.csv"
+    path.write_text("text,label\n" + "".join(f"{t},{label}\n" for t, label in tiny.rows(rows)), encoding="utf-8")
+    return TableStore(settings).add(path, "local", path.name)
+
+
+def spec(table, body, **knobs):
+    data = DataChoice(table=table.id, columns={"text": "text", "label": "label"}, name=table.name)
+    chosen = {"learning_rate": 3e-3, "epochs": 6, "batch_size": 8, "max_length": 32} | knobs
+    return build(data=data, model=ModelChoice(source="directory", name=str(body)), **chosen)
+
+
+def until(condition, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.02)
+
+
+@pytest.mark.real
+def test_a_real_worker_learns_judges_and_saves(house, body, tmp_path):
+    settings, runs, supervisor = house
+    record = supervisor.submit(spec(add_table(settings, tmp_path), body), "local", "weather")
+    record = supervisor.wait(record.id)
+    assert record.state == "FINISHED", runs.log(record.id)
+    report = runs.report(record.id)
+    assert report["metrics"]["accuracy"] > report["baselines"]["majority"]["accuracy"] + 0.2
+    assert report["metrics"]["intervals"]["accuracy"][0] <= report["metrics"]["accuracy"]
+    progress = fold(runs.read_events(record.id)[0])
+    assert progress.finished
+    assert progress.losses[-1][1] < progress.losses[0][1]
+    assert sum(best for *_, best in progress.evaluations) >= 1
+    assert report["validation"]["value"] == pytest.approx(max(v for _, _, v, _ in progress.evaluations), abs=1e-3)
+    assert report["spec"]["learning_rate"] == 3e-3
+    model = runs.model_folder(record.id)
+    loaded, tokenizer = AutoModelForSequenceClassification.from_pretrained(model), AutoTokenizer.from_pretrained(model)
+    answer = loaded(**tokenizer("sun warm", return_tensors="pt")).logits.argmax()
+    assert loaded.config.id2label[int(answer)] == "warm"
+    assert checkpoints.verify(model)
+    predictors = Predictors(settings)
+    try:
+        answers = predictors.predict(model, ["sun warm", "snow wind"])
+        assert [a.label for a in answers] == ["warm", "cold"]
+    finally:
+        predictors.close()
+
+
+@pytest.mark.real
+def test_the_same_seed_gives_the_same_model(house, body, tmp_path):
+    settings, runs, supervisor = house
+    table = add_table(settings, tmp_path)
+    digests = set()
+    for _ in range(2):
+        record = supervisor.wait(supervisor.submit(spec(table, body, epochs=2), "local").id)
+        digests.add(files.sha256(runs.model_folder(record.id) / "model.safetensors"))
+    assert len(digests) == 1
+
+
+@pytest.mark.real
+def test_stopping_keeps_the_best_so_far_and_judges_it(house, body, tmp_path):
+    settings, runs, supervisor = house
+    record = supervisor.submit(spec(add_table(settings, tmp_path, 600), body, epochs=50), "local")
+    until(lambda: len(fold(runs.read_events(record.id)[0]).losses) >= 2)
+    runs.request_stop(record.id)
+    record = supervisor.wait(record.id)
+    assert (record.state, record.has_result) == ("STOPPED", True), runs.log(record.id)
+    report = runs.report(record.id)
+    assert report["stopped"]
+    assert report["epochs_done"] < 50
+    assert runs.model_folder(record.id).is_dir()
+
+
+@pytest.mark.real
+def test_a_loss_that_is_no_number_stops_the_run_with_a_reason(house, body, tmp_path):
+    settings, runs, supervisor = house
+    broken = tmp_path / "broken"
+    model = AutoModelForSequenceClassification.from_pretrained(tiny.classifier(broken))
+    with torch.no_grad():
+        model.bert.encoder.layer[0].output.dense.weight.fill_(float("nan"))
+    model.save_pretrained(broken)
+    record = supervisor.wait(supervisor.submit(spec(add_table(settings, tmp_path), broken), "local").id)
+    assert record.state == "FAILED"
+    assert record.error["code"] == "loss_not_finite"
+    assert fold(runs.read_events(record.id)[0]).error["code"] == "loss_not_finite"
+
+
+@pytest.mark.real
+def test_a_table_that_cannot_be_learned_fails_with_its_own_reason(house, body, tmp_path):
+    settings, runs, supervisor = house
+    path = tmp_path / "one.csv"
+    path.write_text("text,label\n" + "".join(f"sentence number {i},same\n" for i in range(30)))
+    table = TableStore(settings).add(path, "local", path.name)
+    record = supervisor.wait(supervisor.submit(spec(table, body), "local").id)
+    assert (record.state, record.error["code"]) == ("FAILED", "one_class")
+
+
+@pytest.mark.real
+def test_a_killed_worker_is_interrupted_and_can_be_started_again(house, body, tmp_path):
+    settings, runs, supervisor = house
+    record = supervisor.submit(spec(add_table(settings, tmp_path, 600), body, epochs=50), "local")
+    until(lambda: runs.get(record.id).state == "RUNNING" and runs.read_events(record.id)[0])
+    child, _ = supervisor._children[record.id]
+    os.kill(child.pid, signal.SIGKILL)
+    assert supervisor.wait(record.id).state == "INTERRUPTED"
+    assert not runs.alive(record.id)
+    supervisor.again(record.id, "local")
+    until(lambda: runs.get(record.id).state == "RUNNING")
+    assert runs.get(record.id).attempt == 2
+    runs.request_stop(record.id)
+    assert supervisor.wait(record.id).state == "STOPPED"
+
+
+@pytest.mark.real
+def test_closing_the_house_interrupts_its_run_and_leaves_no_process(body, tmp_path):
+    settings = Settings(home=tmp_path / "home")
+    runs = RunStore(settings.home)
+    supervisor = Supervisor(settings, runs, seconds=0.05)
+    supervisor.start()
+    record = supervisor.submit(spec(add_table(settings, tmp_path, 600), body, epochs=50), "local")
+    until(lambda: fold(runs.read_events(record.id)[0]).losses)
+    child, _ = supervisor._children[record.id]
+    supervisor.close()
+    assert child.poll() is not None
+    assert runs.get(record.id).state == "INTERRUPTED"
+
+
+@pytest.mark.real
+def test_a_worker_outlives_the_app_and_is_adopted(body, tmp_path):
+    settings = Settings(home=tmp_path / "home")
+    runs = RunStore(settings.home)
+    first = Supervisor(settings, runs, seconds=0.05)
+    first.start()
+    record = first.submit(spec(add_table(settings, tmp_path), body), "local")
+    until(lambda: runs.get(record.id).state == "RUNNING")
+    children = dict(first._children)
+    first._children.clear()  # as if this process were gone: nobody waits for the worker any more
+    first.close()
+    second = Supervisor(settings, runs, seconds=0.05)
+    second.start()
+    try:
+        assert second.wait(record.id).state == "FINISHED"
+    finally:
+        second.close()
+        for child, _ in children.values():
+            child.wait(30)
+
+
+def test_the_worker_knows_no_secret_of_its_parent(tmp_path, monkeypatch):
+    from core.processes import spawn
+
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OAUTH_CLIENT_SECRET", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "canary-1234")
+    child = spawn(Settings(home=tmp_path), "http.server", ["--bind", "127.0.0.1", "0"])
+    try:
+        if sys.platform == "linux":
+            place = Path(f"/proc/{child.pid}/environ")
+            until(lambda: b"TUNING_FORK_HOME" in place.read_bytes())
+            environment = place.read_bytes()
+            assert b"canary" not in environment
+            assert b"HF_HUB_OFFLINE=1" in environment
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_checkpoint_that_was_touched_is_not_used(tmp_path):
+    model, tokenizer = (
+        AutoModelForSequenceClassification.from_pretrained(tiny.classifier(tmp_path / "m")),
+        tiny.tokenizer(),
+    )
+    root = tmp_path / "checkpoints"
+    root.mkdir()
+    for step in (1, 2, 10):
+        checkpoints.save(model, tokenizer, root / f"step-{step}")
+    checkpoints.keep_newest(root)
+    assert sorted(p.name for p in root.iterdir()) == ["step-10", "step-2"]
+    assert checkpoints.newest(root).name == "step-10"
+    weights = root / "step-10" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert checkpoints.newest(root).name == "step-2"
+    (root / "step-2" / "manifest.json").unlink()
+    assert checkpoints.newest(root) is None
+
+
+def test_a_full_disk_keeps_the_checkpoint_that_was_there(tmp_path, monkeypatch):
+    import errno
+
+    model, tokenizer = (
+        AutoModelForSequenceClassification.from_pretrained(tiny.classifier(tmp_path / "m")),
+        tiny.tokenizer(),
+    )
+    target = tmp_path / "step-1"
+    checkpoints.save(model, tokenizer, target)
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match="disk_full"):
+        checkpoints.save(model, tokenizer, target)
+    monkeypatch.undo()
+    assert checkpoints.verify(target)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "step-1"]
+
+
+def test_the_device_says_why():
+    device = detect()
+    assert device.reason
+    if device.kind == "cpu":
+        assert (device.precision == "bfloat16") == (device.bfloat16_speedup >= 1.15)
+        assert device.threads >= 1
+
+
+class TestPredictors:
+    def test_a_question_without_words_is_refused(self, tmp_path):
+        with pytest.raises(UserError, match="text_empty"):
+            Predictors(Settings(home=tmp_path)).predict(tiny.classifier(tmp_path / "m"), ["  "])
+
+    @pytest.mark.real
+    def test_an_answer_that_takes_too_long_ends_the_process_and_the_next_one_works(self, tmp_path):
+        model = tiny.classifier(tmp_path / "m")
+        predictors = Predictors(Settings(home=tmp_path / "home"))
+        try:
+            predictors.warm(model)
+            child = predictors._child
+            os.kill(child._process.pid, signal.SIGSTOP)
+            predictors._settings = replace(predictors._settings, limits=Limits(predict_timeout=0.3))
+            with pytest.raises(UserError, match="predict_timeout"):
+                predictors.predict(model, ["sun"])
+            assert not child.alive()
+            predictors._settings = replace(predictors._settings, limits=Limits())
+            assert predictors.predict(model, ["sun"])[0].label in ("cold", "warm")
+        finally:
+            predictors.close()
+
+    @pytest.mark.real
+    def test_the_process_ends_when_nobody_asks(self, tmp_path):
+        predictors = Predictors(Settings(home=tmp_path / "home"), idle=0.2)
+        predictors.warm(tiny.classifier(tmp_path / "m"))
+        until(lambda: predictors._child is None, 30)
+
+    @pytest.mark.real
+    def test_a_model_that_cannot_be_loaded_says_so(self, tmp_path):
+        model = tiny.classifier(tmp_path / "m")
+        (model / "model.safetensors").write_bytes(b"nothing")
+        predictors = Predictors(Settings(home=tmp_path / "home"))
+        with pytest.raises(UserError, match="model_not_loadable"):
+            predictors.predict(model, ["sun"])
+        predictors.close()
