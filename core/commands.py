@@ -126,9 +126,7 @@ def publish(given: argparse.Namespace, settings: Settings, terminal: Terminal) -
     if not token and sys.stdin.isatty():
         terminal.say("token")
         token = getpass.getpass("")
-    url = hub.push(
-        runs, record.id, OWNER, repo=given.repo, token=token, settings=settings, private=not given.public
-    )
+    url = hub.push(runs, record.id, OWNER, repo=given.repo, token=token, settings=settings, private=not given.public)
     return {"run": record.id, "url": url, "private": not given.public}
 
 

@@ -5,10 +5,51 @@ from pathlib import Path
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast, set_seed
 
-WORDS = (
-    "red green blue warm cold sun rain snow wind late early box lid bill paid twice broken cracked login password thanks "
-    "please where my order is the a it not and to I in the on was never came what does how much again"
-).split()
+WORDS = [
+    "red",
+    "green",
+    "blue",
+    "warm",
+    "cold",
+    "sun",
+    "rain",
+    "snow",
+    "wind",
+    "late",
+    "early",
+    "box",
+    "lid",
+    "bill",
+    "paid",
+    "twice",
+    "broken",
+    "cracked",
+    "login",
+    "password",
+    "thanks",
+    "please",
+    "where",
+    "my",
+    "order",
+    "is",
+    "the",
+    "a",
+    "it",
+    "not",
+    "and",
+    "to",
+    "I",
+    "in",
+    "on",
+    "was",
+    "never",
+    "came",
+    "what",
+    "does",
+    "how",
+    "much",
+    "again",
+]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 

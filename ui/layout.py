@@ -7,6 +7,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from ui import downloads, guard, readiness
+from ui.firstwords import FirstWords
 from ui.page import House, Page, Tab, Visit
 from ui.pictures import esc
 from ui.tabs import data, hyperparameters, model, publish, results, training, tryit
@@ -147,11 +148,6 @@ def theme() -> gr.themes.Base:
     )  # fmt: skip
 
 
-def head() -> str:
-    """What runs before the page does: gradio's own words ("Drop file here") follow the page, not the browser."""
-    return (_FOLDER / "head.html").read_text(encoding="utf-8")
-
-
 def launch(page: gr.Blocks, house: House, **options: Any) -> Any:
     """Serve the page, with everything closed that it does not need."""
     settings = house.settings
@@ -161,9 +157,8 @@ def launch(page: gr.Blocks, house: House, **options: Any) -> Any:
         inbrowser=settings.open_browser,
         theme=theme(),
         css=(_FOLDER / "page.css").read_text(encoding="utf-8"),
-        head=head(),
         app_kwargs={
-            "middleware": [Middleware(guard.Guard, settings=settings)],
+            "middleware": [Middleware(guard.Guard, settings=settings), Middleware(FirstWords)],
             "routes": downloads.routes(house),
             "docs_url": None,
             "redoc_url": None,

@@ -8,7 +8,9 @@ if TYPE_CHECKING:
 
 _STRENGTHS = (1.0, 10.0, 100.0)
 _MOST_ROWS = 50_000
-_WORD = "token_pattern"
+_MOST_FEATURES = 200_000
+# One-letter words count too: "I" and "a" tell something.
+_WORD_PATTERN = r"(?u)\b\w+\b"
 
 
 def majority(split: "Split") -> list[str]:
@@ -30,8 +32,11 @@ def tfidf(split: "Split") -> list[str]:
 
     train = split.train.iloc[:_MOST_ROWS]
     unspaced = _unspaced_share(train["text"].head(500).tolist()) > 0.2
-    shape = {"analyzer": "char", "ngram_range": (1, 3)} if unspaced else {"analyzer": "word", "ngram_range": (1, 2), _WORD: r"(?u)\b\w+\b"}
-    vectors = TfidfVectorizer(sublinear_tf=True, max_features=200_000, **shape)
+    if unspaced:
+        vectors = TfidfVectorizer(sublinear_tf=True, max_features=_MOST_FEATURES, analyzer="char", ngram_range=(1, 3))
+    else:
+        vectors = TfidfVectorizer(sublinear_tf=True, max_features=_MOST_FEATURES, ngram_range=(1, 2))
+        vectors.token_pattern = _WORD_PATTERN
     features = vectors.fit_transform(train["text"])
     validation = vectors.transform(split.validation["text"])
     best_score, best = -1.0, None

@@ -27,6 +27,18 @@ _VERDICTS = {
 
 
 _PARTS = {"train": "rows to train on", "validation": "to choose the best state", "test": "to test"}
+_FOUND = {
+    "blank_text": "no text, left out",
+    "blank_label": "no label, left out",
+    "placeholder_label": "a label that means nothing, left out",
+    "label_variants": "a label that differs from another in capitals or blanks only, joined with it",
+    "conflicting_labels": "a text that has other labels elsewhere, left out unless most agree",
+    "duplicate_rows": "repeats of a text with the same label, left out",
+    "rare_labels_dropped": "a label with too few texts to learn, left out",
+    "train_rows_in_test": "a text that is in the test file too, left out of training",
+    "test_rows_unusable": "a test row without text or label, left out",
+    "test_labels_unknown": "a test row with a label that training does not have, left out",
+}
 _INTENDED = (
     "Sorting texts of the same kind and language as those it was trained on, with a person looking at what matters."
     " Every text gets one of the labels above, also one that fits none of them."
@@ -163,15 +175,15 @@ def _data(report: dict[str, Any]) -> str:
     parts = ", ".join(f"{rows[part]:,} {words}" for part, words in _PARTS.items() if part in rows)
     counts = table(["Label", "Rows"], [[code(label), f"{n:,}"] for label, n in data.get("label_counts", {}).items()])
     changed = [f for f in data.get("findings", []) if f.get("rows")]
-    cleaned = "\n".join(f"- {code(_words(f['code']))}: {f['rows']:,} {_rows(f['rows'])}" for f in changed)
+    cleaned = "\n".join(f"- {f['rows']:,} {_rows(f['rows'])}: {_found(f['code'])}" for f in changed)
     return (
         f"A table{name} of texts with labels: {parts}. The table itself is not part of this repository.\n\n{counts}"
         + (f"\n\nWhat the data check found or changed before training:\n\n{cleaned}" if cleaned else "")
     )
 
 
-def _words(finding: str) -> str:
-    return finding.replace("_", " ")
+def _found(finding: str) -> str:
+    return _FOUND.get(finding) or code(finding.replace("_", " "))
 
 
 def _rows(count: int) -> str:

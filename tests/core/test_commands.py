@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from core.__main__ import main
 from core.data.samples import SAMPLES
 from tests import tiny
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,9 @@ class TestTheWholeWay:
 
     def test_evaluate_judges_the_run_by_its_id_or_folder(self, trained, weather):
         home, answer, _ = trained
-        by_id = command(home, "evaluate", "--model", answer["run"], "--data", weather, "--text", "note", "--label", "kind")
+        by_id = command(
+            home, "evaluate", "--model", answer["run"], "--data", weather, "--text", "note", "--label", "kind"
+        )
         by_folder = command(
             home, "evaluate", "--model", answer["model"], "--data", weather, "--text", "note", "--label", "kind"
         )
@@ -128,7 +131,9 @@ class TestTheWholeWay:
     def test_an_own_test_file_is_what_it_is_judged_on(self, trained, weather, body, tmp_path):
         home, *_ = trained
         test = tmp_path / "test.csv"
-        test.write_text("note,kind\n" + "".join(f"sun warm {w},warm\nsnow {w},cold\n" for w in "abcde"), encoding="utf-8")
+        test.write_text(
+            "note,kind\n" + "".join(f"sun warm {w},warm\nsnow {w},cold\n" for w in "abcde"), encoding="utf-8"
+        )
         status, answer, said = command(
             home, "train", "--data", weather, "--text", "note", "--label", "kind", "--test", test, "--model", body,
             "--set=epochs=1", "--set=max_length=32",

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import json
 import threading
@@ -67,10 +68,8 @@ def test_of_many_that_want_to_start_a_run_one_does(runs):
     won = []
 
     def start():
-        try:
+        with contextlib.suppress(StaleTransitionError):
             won.append(runs.transition(record.id, ("QUEUED",), "STARTING", 0))
-        except StaleTransitionError:
-            pass
 
     threads = [threading.Thread(target=start) for _ in range(12)]
     for thread in threads:
@@ -140,7 +139,7 @@ def test_a_full_disk_leaves_no_half_run(runs, monkeypatch):
     with pytest.raises(UserError, match="disk_full"):
         runs.create(SPEC, "local")
     monkeypatch.undo()
-    assert [p for p in runs.root.iterdir()] == []
+    assert list(runs.root.iterdir()) == []
 
 
 def test_a_file_is_whole_or_as_before(tmp_path, monkeypatch):

@@ -127,7 +127,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_a_reason(house, body, tmp_p
 
 @pytest.mark.real
 def test_a_table_that_cannot_be_learned_fails_with_its_own_reason(house, body, tmp_path):
-    settings, runs, supervisor = house
+    settings, _, supervisor = house
     path = tmp_path / "one.csv"
     path.write_text("text,label\n" + "".join(f"sentence number {i},same\n" for i in range(30)))
     table = TableStore(settings).add(path, "local", path.name)
