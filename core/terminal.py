@@ -77,7 +77,7 @@ class Terminal:
         self.say(f"verdict_{report['verdict']['code']}", **{k: v for k, v in report["verdict"].items() if k != "code"})
 
     def _phase(self, progress: Progress) -> str:
-        return self._words(f"phases.{progress.phase or 'starting'}", {})
+        return self._words(f"phase.{progress.phase}" if progress.phase else "terminal.starting", {})
 
     def _words(self, key: str, facts: dict[str, Any]) -> str:
         section, name = key.split(".", 1)

@@ -21,6 +21,15 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response, Streamin
 KINDS = {"models": "model", "datasets": "dataset", "spaces": "space"}
 
 
+@dataclass(frozen=True)
+class Asked:
+    """One request."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+
+
 @dataclass
 class Account:
     """Somebody with a token. `can_write` is the token's right, `accepted` the gated repositories opened to them."""
@@ -74,7 +83,7 @@ class FakeHub:
         accounts: token -> account.
         repos: (kind, id) -> repository.
         aliases: old id of a model -> the id it has now.
-        requests: (method, path, Host, Authorization) of everything that was asked.
+        requests: everything that was asked.
         fault: called first with each request; what it returns is the answer, None lets the request through.
         cut: downloads of large files that break off half way, as often as this number says.
         unhandled: calls that this Hub does not know; a test looks that there are none.
@@ -84,7 +93,7 @@ class FakeHub:
         self.accounts = {"hf_writer": Account("tester", ("team",))}
         self.repos: dict[tuple[str, str], Repo] = {}
         self.aliases: dict[str, str] = {}
-        self.requests: list[tuple[str, str, str, str]] = []
+        self.requests: list[Asked] = []
         self.unhandled: list[str] = []
         self.fault: Callable[[Request], Awaitable[Response | None]] | None = None
         self.cut = 0
@@ -104,9 +113,9 @@ class FakeHub:
     def repo(self, repo_id: str, kind: str = "model") -> Repo:
         return self.repos[kind, repo_id]
 
-    def asked(self, method: str, part: str) -> list[tuple[str, str, str, str]]:
+    def asked(self, method: str, part: str) -> list[Asked]:
         """The requests of this method whose path contains `part`."""
-        return [r for r in self.requests if r[0] == method and part in r[1]]
+        return [r for r in self.requests if r.method == method and part in r.path]
 
     # -- who may do what
 
@@ -163,8 +172,7 @@ class FakeHub:
         return app
 
     async def _watch(self, request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        said = request.headers
-        self.requests.append((request.method, request.url.path, said.get("host", ""), said.get("authorization", "")))
+        self.requests.append(Asked(request.method, request.url.path, dict(request.headers)))
         if self.fault and (answer := await self.fault(request)):
             return answer
         if not request.url.path.startswith("/lfs/") and (refusal := self._refuse_account(request)):

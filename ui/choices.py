@@ -70,7 +70,7 @@ def train_spec(visit: Visit) -> TrainSpec:
     """Everything chosen, as the run will have it.
 
     Raises:
-        UserError: `nothing_to_train_on`, `model_not_ready`, and what the data check or a knob says.
+        UserError: `nothing_to_train_on`, `model_not_ready`, `too_large_for_memory`, and what the data check or a knob says.
     """
     data, draft = overview(visit), visit.draft
     if data.error:
@@ -82,6 +82,9 @@ def train_spec(visit: Visit) -> TrainSpec:
         raise chosen.error
     if chosen.facts is None or not chosen.facts.downloaded:
         raise UserError("model_not_ready")
+    if chosen.facts.fits == "no":
+        need, have = (round(amount / 2**30, 1) for amount in (chosen.facts.memory_bytes, chosen.facts.available_bytes))
+        raise UserError("too_large_for_memory", need_gb=need, have_gb=have)
     shares = {name: draft.knobs[name] for name in spec.knobs("data") if name in draft.knobs}
     fields = spec.knobs()
     values = {

@@ -58,7 +58,7 @@ def build(root: gr.Blocks, page: Page) -> None:
             )
     built: dict[str, Tab] = {}
     items: dict[str, Any] = {}
-    with gr.Tabs(selected="data", elem_classes=["tabs-main"]) as tabs:
+    with gr.Tabs(selected="data", overflow_behavior="wrap", elem_classes=["tabs-main"]) as tabs:
         for name, module in TABS.items():
             with gr.Tab(text(f"tabs.{name}"), id=name, elem_classes=["tab-body"]) as items[name]:
                 built[name] = module.build(page)

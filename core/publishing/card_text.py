@@ -54,14 +54,14 @@ def plain(words: str) -> str:
 
 
 def code(words: str) -> str:
-    """A code span that shows these words as they are, in a table too.
+    """A code span that shows these words as they are: its fence is longer than any run of backticks in it.
 
-    The fence is longer than any run of backticks inside (CommonMark 6.1); in a GFM table a pipe is escaped even there.
+    Source: CommonMark 0.31, 6.1.
     """
     line = plain(words) or " "
     fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
     padded = f" {line} " if line.startswith("`") or line.endswith("`") or line == " " else line
-    return f"{fence}{padded}{fence}".replace("|", "\\|")
+    return f"{fence}{padded}{fence}"
 
 
 def body(spec: TrainSpec, report: dict[str, Any], record: RunRecord, repo_id: str | None, base: str | None) -> str:
@@ -92,9 +92,12 @@ def heading(words: str) -> str:
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; the first column is text, the others are numbers. Cells must be escaped already."""
+    """A Markdown table; the first column is text, the others are numbers.
+
+    Pipes in cells are escaped here, which GFM asks for even in code; all else must be escaped already.
+    """
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _percent(value: float) -> str:
