@@ -170,8 +170,14 @@ def _model_choice(name: str, settings: Settings, runs: RunStore) -> ModelChoice:
         return ModelChoice(source="directory", name=str(Path(name).expanduser().resolve()))
     from huggingface_hub import get_token
 
-    token = get_token()
-    found = fetching.look_up(fetching.check_id(name), settings, token)
+    token, model_id = get_token(), fetching.check_id(name)
+    try:
+        found = fetching.look_up(model_id, settings, token)
+    except UserError as error:
+        here = fetching.installed(model_id, settings, OWNER)
+        if error.code != "hub_unreachable" or not here:
+            raise
+        return ModelChoice(source="hub", name=model_id, revision=here[0])
     fetching.fetch(found, settings, token, OWNER)
     return ModelChoice(source="hub", name=found.id, revision=found.revision)
 

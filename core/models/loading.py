@@ -42,17 +42,17 @@ def resolve(choice: ModelChoice, settings: Settings, runs: RunStore, owner: str)
         folder = Path(choice.name).expanduser()
         if not (folder / "config.json").is_file():
             raise UserError("model_directory_missing", name=choice.name[:200])
-    check_folder(folder)
+    check_folder(folder, choice.name if choice.source == "hub" else "")
     return folder
 
 
-def check_folder(folder: Path) -> dict[str, Any]:
-    """The config of a model folder, once it is known to be harmless.
+def check_folder(folder: Path, name: str = "") -> dict[str, Any]:
+    """The config of a model folder, once it is known to be harmless. `name` is what people call the model.
 
     Raises:
         UserError: `model_needs_code`, `model_not_safetensors` or `model_not_loadable`.
     """
-    name = folder.name
+    name = name or folder.name
     try:
         config = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError) as error:

@@ -57,7 +57,7 @@ def report(labels: list[str]) -> dict[str, Any]:
         "task": "classification",
         "labels": labels,
         "rows": {"train": 70, "validation": 15, "test": 15},
-        "data": {"name": "mine.csv", "label_counts": {label: 5 for label in labels}, "findings": []},
+        "data": {"name": "mine.csv", "label_counts": dict.fromkeys(labels, 5), "findings": []},
         "model": {"source": "starter", "name": "minilm", "revision": None, "parameters": 22_713_216},
         "metrics": {**scores, "intervals": {name: [0.84, 0.9] for name in scores}},
         "baselines": {"majority": dict.fromkeys(scores, 0.2), "tfidf": dict.fromkeys(scores, 0.7)},

@@ -111,10 +111,7 @@ def test_every_key_is_used() -> None:
     unused = set()
     for key in plain:
         section = next((s for s in CODED if key.startswith(s)), None)
-        if section:
-            used = re.escape(key.removeprefix(section)) in codes
-        else:
-            used = any(p.fullmatch(key) for p in patterns)
+        used = re.escape(key.removeprefix(section)) in codes if section else any(p.fullmatch(key) for p in patterns)
         unused |= set() if used else {key}
     assert unused == set()
 

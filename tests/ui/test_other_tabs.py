@@ -1,0 +1,169 @@
+"""Model, Hyperparameters, Results, Try it, Publish: values in, values out."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import UserError
+from core.runs.store import RunRecord
+from tests.fakehub import FakeHub
+from ui import choices, readiness
+from ui.page import Visit
+from ui.tabs import data, hyperparameters, model, publish, results, tryit
+from ui.text import Text
+
+Finish = Callable[..., RunRecord]
+
+
+def test_the_starter_is_chosen_and_fits(visit: Visit) -> None:
+    shown = model.view(visit)
+    assert shown["source"] == "starter"
+    assert "22.7 million" in shown["facts"]
+    assert "Fits here: yes" in shown["facts"]
+    assert choices.model(visit).usable
+
+
+def test_an_earlier_run_of_ones_own_can_be_gone_on_from(visit: Visit, stranger: Visit, finished: Finish) -> None:
+    mine = finished()
+    model.choose_run(visit, mine.id)
+    assert (visit.draft.model.source, visit.draft.model.name) == ("run", mine.id)
+    with pytest.raises(UserError, match="run_unknown"):
+        model.choose_run(stranger, mine.id)
+    model.choose_source(visit, "starter")
+    assert visit.draft.model.source == "starter"
+
+
+def test_looking_at_the_hub_chooses_nothing_yet(visit: Visit) -> None:
+    shown = model.choose_source(visit, "hub")
+    assert shown["group_hub"].visible
+    assert not shown["group_starter"].visible
+    assert visit.draft.model.source == "starter"
+
+
+def test_a_hub_that_cannot_be_reached_is_explained(visit: Visit, tmp_path: Path) -> None:
+    import dataclasses
+
+    settings = dataclasses.replace(visit.house.settings, hub_endpoint="http://127.0.0.1:9")
+    there = dataclasses.replace(visit, house=dataclasses.replace(visit.house, settings=settings))
+    *_, last = model.use(there, "org/name", "")
+    assert visit.text("errors.hub_unreachable") in last["progress"]
+    assert last["use"].interactive
+    assert visit.draft.model.source == "starter"
+
+
+@pytest.mark.parametrize("name", ["../../etc", "/etc", "a/b/c", "x\0y"])
+def test_a_name_that_is_none_is_refused(visit: Visit, name: str) -> None:
+    *_, last = model.use(visit, name, "")
+    assert 'role="alert"' in last["progress"]
+
+
+def test_no_name_is_refused(visit: Visit) -> None:
+    with pytest.raises(UserError, match="model_id_malformed"):
+        list(model.use(visit, "  ", ""))
+
+
+def test_moving_a_knob_is_remembered_and_moving_it_back_forgets_it(visit: Visit) -> None:
+    shown = hyperparameters.move(visit, "epochs", 9)
+    assert visit.draft.knobs == {"epochs": 9}
+    assert "Your own value" in shown["epochs_why"]
+    assert shown["reset"].interactive
+    hyperparameters.move(visit, "epochs", choices.settled(visit).advice["epochs"].value)
+    assert visit.draft.knobs == {}
+
+
+def test_reset_keeps_the_shares_held_out(visit: Visit) -> None:
+    visit.change(knobs={"epochs": 9, "test_fraction": 0.2})
+    shown = hyperparameters.reset(visit)
+    assert visit.draft.knobs == {"test_fraction": 0.2}
+    assert not shown["reset"].interactive
+
+
+def test_recommendations_follow_the_data(visit: Visit) -> None:
+    before = choices.settled(visit)
+    data.take_sample(visit)
+    data.measure(visit)
+    after = choices.settled(visit)
+    assert before.advice["max_length"].reason == "usual_value"
+    assert after.advice["max_length"].reason == "length_for_texts"
+    shown = hyperparameters.view(visit)
+    assert set(after.values) <= set(shown)
+    assert "0.0002" in shown["learning_rate_readout"]
+
+
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
+def test_results_speak_in_human_units(visit: Visit, finished: Finish, language: Any) -> None:
+    import dataclasses
+
+    finished()
+    shown = results.view(dataclasses.replace(visit, text=Text(language)))
+    expected = {"en": "About 87 of 100 right (95 % sure: between 84 and 90)", "zh-CN": "100 条中大约答对 87 条"}
+    assert expected[language] in shown["verdict"]
+    assert shown["details"].visible
+    assert "67 of 100" in shown["verdict"] or "67 条" in shown["verdict"]  # 10 of 15 by the strongest baseline
+
+
+def test_no_model_leads_back(visit: Visit) -> None:
+    for tab, module in (("results", results), ("tryit", tryit), ("publish", publish)):
+        assert not module.view(visit)["details"].visible
+        assert readiness.target(visit, tab) == "data"
+
+
+def test_try_it_answers_with_a_real_model(visit: Visit, finished: Finish, tiny_model: Path) -> None:
+    record = finished()
+    shutil.rmtree(visit.house.runs.folder(record.id) / "model")
+    shutil.copytree(tiny_model, visit.house.runs.folder(record.id) / "model")
+    shown = tryit.answer(visit, "where is my parcel")
+    assert shown["answer"].count('class="bar') >= 3
+    with pytest.raises(UserError, match="text_empty"):
+        tryit.answer(visit, "   ")
+
+
+def test_try_it_is_for_the_owner(visit: Visit, stranger: Visit, finished: Finish) -> None:
+    mine = finished()
+    stranger.change(run=mine.id)
+    with pytest.raises(UserError, match="nothing_to_try"):
+        tryit.answer(stranger, "hello")
+
+
+def test_publishing_needs_a_token_and_a_person(visit: Visit, finished: Finish, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dataclasses
+
+    finished()
+    monkeypatch.setattr(publish, "own_token", lambda: None)
+    with pytest.raises(UserError, match="token_missing"):
+        publish.push(visit, "name", True, "")
+    settings = dataclasses.replace(visit.house.settings, place="space")
+    house = dataclasses.replace(visit.house, settings=settings)
+    finished("anon:1")
+    monkeypatch.setattr(publish, "own_token", lambda: "hf_the_space_s_own")
+    for owner in ("anon:1", "local"):  # not signed in, and signed in without a token of their own
+        with pytest.raises(UserError, match="sign_in_first"):
+            publish.push(dataclasses.replace(visit, house=house, owner=owner), "name", True)
+
+
+def test_publishing_goes_to_the_hub(visit: Visit, finished: Finish, tiny_model: Path, fake_hub: FakeHub) -> None:
+    import dataclasses
+
+    record = finished()
+    shutil.rmtree(visit.house.runs.folder(record.id) / "model")
+    shutil.copytree(tiny_model, visit.house.runs.folder(record.id) / "model")
+    settings = dataclasses.replace(visit.house.settings, hub_endpoint=fake_hub.url)
+    there = dataclasses.replace(visit, house=dataclasses.replace(visit.house, settings=settings))
+    shown = publish.push(there, "my-classifier", True, fake_hub.token)
+    assert f"{fake_hub.url}/" in shown["link"]
+    assert "my-classifier" in shown["link"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("customer_messages · MiniLM", "customer-messages-classifier"),
+        ("客户留言 · MiniLM", "my-classifier"),
+        ("", "my-classifier"),
+    ],
+)
+def test_a_name_is_suggested(name: str, expected: str) -> None:
+    assert publish.suggested_name(name) == expected

@@ -1,0 +1,164 @@
+"""The Training tab: one click is one run, everything is shown from the first event, and only to its owner."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from core import events
+from core.errors import UserError
+from core.runs.store import EventWriter, RunRecord
+from ui import choices, readiness
+from ui.page import Visit
+from ui.tabs import data, training
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def ready(visit: Visit, spreadsheet: Write) -> Visit:
+    data.upload(visit, str(spreadsheet()))
+    return visit
+
+
+def test_start_makes_a_run_of_what_was_chosen(ready: Visit) -> None:
+    ready.change(knobs={"epochs": 2, "learning_rate": 5e-5, "test_fraction": 0.2})
+    shown = training.start(ready)
+    record = ready.house.runs.list("local")[0]
+    spec = ready.house.runs.spec(record.id)
+    assert (spec.epochs, spec.learning_rate, spec.test_fraction) == (2, 5e-5, 0.2)
+    assert spec.data.columns == {"text": "text", "label": "label"}
+    assert ready.draft.run == record.id
+    assert not shown["start"].visible
+    assert shown["stop"].visible
+    assert shown["timer"].active
+
+
+def test_a_double_click_is_one_run_and_other_settings_are_another(ready: Visit) -> None:
+    clicks = [Thread(target=training.start, args=(ready,)) for _ in range(4)]
+    for click in clicks:
+        click.start()
+    for click in clicks:
+        click.join()
+    assert len(ready.house.runs.list("local")) == 1
+    ready.change(knobs={"epochs": 2})
+    training.start(ready)
+    assert len(ready.house.runs.list("local")) == 2
+
+
+def test_without_data_nothing_starts(visit: Visit) -> None:
+    with pytest.raises(UserError, match="nothing_to_train_on"):
+        training.start(visit)
+    assert not training.view(visit)["start"].interactive
+    assert readiness.target(visit, "training") == "data"
+
+
+def test_a_model_that_is_too_large_is_refused_with_the_figures(ready: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.models.sizing.available_memory", lambda: 2**20)
+    with pytest.raises(UserError, match="too_large_for_memory"):
+        training.start(ready)
+    assert choices.model(ready).usable is False
+
+
+def test_a_knob_out_of_range_is_refused(ready: Visit) -> None:
+    ready.change(knobs={"epochs": 500})
+    with pytest.raises(UserError, match="knob_out_of_range"):
+        training.start(ready)
+
+
+def going_on(visit: Visit, state: str = "RUNNING") -> RunRecord:
+    training.start(visit)
+    runs = visit.house.runs
+    record = runs.transition(runs.list("local")[0].id, ("QUEUED",), "STARTING", 0)
+    record = runs.transition(record.id, ("STARTING",), "RUNNING", 1)
+    writer = EventWriter(runs.folder(record.id), 1)
+    writer.write(events.Started(device={"kind": "cpu", "precision": "float32"}))
+    writer.write(events.Phase(name="training"))
+    writer.write(events.Planned(steps=10, epochs=2, parameters=5, trainable=5))
+    for step in (1, 2):
+        writer.write(
+            events.Step(step=step, epoch=0.2, loss=2.0 - step / 10, learning_rate=1, rows_per_second=9, seconds_left=90)
+        )
+    return record
+
+
+def test_progress_is_shown_from_the_first_event_and_goes_on(ready: Visit) -> None:
+    record = going_on(ready)
+    shown = training.poll(ready)
+    assert "about 2 minutes left" in shown["status"]
+    assert "2 / 10" in shown["status"]
+    frame = shown["losses"].value
+    assert len(shown["losses"]._value_description if False else frame["data"]) == 4  # two seeds, two steps
+    EventWriter(ready.house.runs.folder(record.id), 1).write(
+        events.Evaluated(step=2, epoch=0.2, loss=1.5, metric="macro_f1", value=0.4, best=True)
+    )
+    later = training.poll(ready)
+    assert "40 of 100 right" in later["status"]
+    assert later["timer"].active
+
+
+def test_a_new_attempt_begins_anew(ready: Visit) -> None:
+    record = going_on(ready)
+    training.poll(ready)
+    EventWriter(ready.house.runs.folder(record.id), 2).write(events.Started(device={"kind": "cpu"}))
+    assert ready.house.watch.progress(record.id).losses == []
+
+
+def test_a_failure_is_told_in_the_page_language(ready: Visit) -> None:
+    record = going_on(ready)
+    error = {"code": "out_of_memory", "facts": {"batch_size": 64, "smaller": 32}}
+    ready.house.runs.transition(record.id, ("RUNNING",), "FAILED", 1, error=error)
+    shown = training.poll(ready)
+    assert "batches of 64" in shown["status"]
+    assert not shown["timer"].active
+    assert shown["start"].visible
+
+
+def test_stop_asks_the_worker_and_says_so(ready: Visit) -> None:
+    record = going_on(ready)
+    shown = training.stop(ready)
+    assert ready.house.runs.stop_requested(record.id)
+    assert ready.house.runs.get(record.id).state == "STOPPING"
+    assert not shown["stop"].interactive
+
+
+def test_an_interrupted_run_can_go_on(ready: Visit) -> None:
+    record = going_on(ready)
+    ready.house.runs.transition(record.id, ("RUNNING",), "INTERRUPTED", 1)
+    assert training.poll(ready)["again"].visible
+    training.again(ready)
+    assert ready.house.runs.get(record.id).state == "QUEUED"
+
+
+def test_runs_are_listed_opened_and_deleted(visit: Visit, finished: Callable[..., RunRecord]) -> None:
+    first, second = finished(), finished()
+    listed = training.view(visit)["runs"]
+    assert {value for _, value in listed.choices} == {first.id, second.id}
+    assert "87 % right" in listed.choices[0][0]
+    training.open_run(visit, first.id)
+    assert visit.draft.run == first.id
+    training.delete(visit, first.id)
+    assert [r.id for r in visit.house.runs.list("local")] == [second.id]
+
+
+def test_a_stranger_gets_what_an_unknown_run_gets(
+    visit: Visit, stranger: Visit, finished: Callable[..., RunRecord]
+) -> None:
+    mine = finished()
+    for call in (training.open_run, training.delete):
+        with pytest.raises(UserError, match="run_unknown"):
+            call(stranger, mine.id)
+    stranger.change(run=mine.id)
+    assert readiness.shown_run(stranger) is None
+    assert training.view(stranger)["runs"].choices == []
+    assert visit.house.runs.get(mine.id)
+
+
+def test_the_log_is_the_workers(ready: Visit) -> None:
+    record = going_on(ready)
+    assert training.read_log(ready)["log"] == ready.text("training.log_empty")
+    (ready.house.runs.folder(record.id) / "worker.log").write_text("hello\n")
+    assert training.read_log(ready)["log"] == "hello"
+    assert time.time() - record.created < 600
