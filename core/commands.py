@@ -272,7 +272,7 @@ def _finished(name: str, settings: Settings) -> tuple[Path, str]:
 
 def _read_file(path: Path, settings: Settings) -> "pd.DataFrame":
     tables = TableStore(settings)
-    return tables.frame(tables.add(path, OWNER, path.name).id, OWNER)
+    return tables.frame(tables.add(path, OWNER, path.name, single_column=True).id, OWNER)
 
 
 def _answers(task_id: str, folder: Path, texts: list[str]) -> tuple[list[Prediction], list[str]]:
@@ -291,8 +291,6 @@ def _predict_file(given: argparse.Namespace, settings: Settings) -> dict[str, An
 
     if given.text is None or given.out is None:
         raise UserError("predict_needs_text_and_out")
-    if given.out.exists() and given.out.resolve() == given.data.resolve():
-        raise UserError("out_is_input", name=given.out.name)
     frame = _read_file(given.data, settings)
     checking.require_columns(frame, {"text": given.text})
     folder, task_id = _finished(given.model, settings)
@@ -301,5 +299,5 @@ def _predict_file(given: argparse.Namespace, settings: Settings) -> dict[str, An
     frame["prediction"], frame["confidence"] = "", ""
     frame.loc[filled, "prediction"] = [a.label for a in answers]
     frame.loc[filled, "confidence"] = [f"{a.confidence:.4f}" for a in answers]
-    write_predictions(frame, given.out)
+    write_predictions(frame, given.out, source=given.data)
     return {"rows": len(frame), "answered": len(answers), "out": str(given.out)}

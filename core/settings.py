@@ -112,6 +112,7 @@ def child_environment(settings: Settings, *, online: bool = False) -> dict[str, 
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "OPENBLAS_NUM_THREADS": "2",  # it reserves address space for each thread, which counts against a child's limit
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
         "TUNING_FORK_HOME": str(settings.home),

@@ -15,7 +15,7 @@ from ui.text import LANGUAGES, sentences
 
 ROOT = Path(__file__).resolve().parents[2]
 EN, ZH = sentences("en"), sentences("zh-CN")
-CODED = ("errors.", "findings.", "advice.", "verdict.", "models.why.")
+CODED = ("errors.", "findings.", "advice.", "verdict.", "models.why.", "terminal.")
 
 
 def trees(folder: str) -> Iterator[ast.AST]:
@@ -107,11 +107,16 @@ def test_every_literal_key_exists() -> None:
 def test_every_key_is_used() -> None:
     patterns = [re.compile(s) for tree in trees("ui") for s in strings(tree) if "\\." in s or "[" in s]
     codes = {s for folder in ("core", "ui") for tree in trees(folder) for s in strings(tree)}
+    said = {s for name in ("terminal", "commands") for s in strings(ast.parse((ROOT / f"core/{name}.py").read_text()))}
+    said -= {s for s in said if s.startswith(("[", r"terminal\.[", r"phase\."))}  # these would match every key
     plain = {re.sub(r"\.(one|other)$", "", key) for key in EN}
     unused = set()
     for key in plain:
         section = next((s for s in CODED if key.startswith(s)), None)
-        used = re.escape(key.removeprefix(section)) in codes if section else any(p.fullmatch(key) for p in patterns)
+        if section == "terminal.":
+            used = any(re.fullmatch(pattern, key) or re.fullmatch(pattern, key.removeprefix(section)) for pattern in said)
+        else:
+            used = re.escape(key.removeprefix(section)) in codes if section else any(p.fullmatch(key) for p in patterns)
         unused |= set() if used else {key}
     assert unused == set()
 

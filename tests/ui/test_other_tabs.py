@@ -1,5 +1,6 @@
 """Model, Hyperparameters, Results, Try it, Publish: values in, values out."""
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -44,8 +45,6 @@ def test_looking_at_the_hub_chooses_nothing_yet(visit: Visit) -> None:
 
 
 def test_a_hub_that_cannot_be_reached_is_explained(visit: Visit, tmp_path: Path) -> None:
-    import dataclasses
-
     settings = dataclasses.replace(visit.house.settings, hub_endpoint="http://127.0.0.1:9")
     there = dataclasses.replace(visit, house=dataclasses.replace(visit.house, settings=settings))
     *_, last = model.use(there, "org/name", "")
@@ -95,8 +94,6 @@ def test_recommendations_follow_the_data(visit: Visit) -> None:
 
 @pytest.mark.parametrize("language", ["en", "zh-CN"])
 def test_results_speak_in_human_units(visit: Visit, finished: Finish, language: Any) -> None:
-    import dataclasses
-
     finished()
     shown = results.view(dataclasses.replace(visit, text=Text(language)))
     expected = {"en": "About 87 of 100 right (95 % sure: between 84 and 90)", "zh-CN": "100 条中大约答对 87 条"}
@@ -129,8 +126,6 @@ def test_try_it_is_for_the_owner(visit: Visit, stranger: Visit, finished: Finish
 
 
 def test_publishing_needs_a_token_and_a_person(visit: Visit, finished: Finish, monkeypatch: pytest.MonkeyPatch) -> None:
-    import dataclasses
-
     finished()
     monkeypatch.setattr(publish, "own_token", lambda: None)
     with pytest.raises(UserError, match="token_missing"):
@@ -145,14 +140,12 @@ def test_publishing_needs_a_token_and_a_person(visit: Visit, finished: Finish, m
 
 
 def test_publishing_goes_to_the_hub(visit: Visit, finished: Finish, tiny_model: Path, fake_hub: FakeHub) -> None:
-    import dataclasses
-
     record = finished()
     shutil.rmtree(visit.house.runs.folder(record.id) / "model")
     shutil.copytree(tiny_model, visit.house.runs.folder(record.id) / "model")
     settings = dataclasses.replace(visit.house.settings, hub_endpoint=fake_hub.url)
     there = dataclasses.replace(visit, house=dataclasses.replace(visit.house, settings=settings))
-    shown = publish.push(there, "my-classifier", True, fake_hub.token)
+    shown = publish.push(there, "my-classifier", True, "hf_writer")
     assert f"{fake_hub.url}/" in shown["link"]
     assert "my-classifier" in shown["link"]
 

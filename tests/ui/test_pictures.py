@@ -20,8 +20,8 @@ HOSTILE = [
     "{0} {name} %s",
 ]
 ALLOWED = {
-    "ul", "li", "span", "i", "b", "p", "div", "svg", "g", "rect", "text", "title", "figure", "ol", "section", "h3", "h4",
-    "dl", "dt", "dd", "article", "u", "table", "thead", "tbody", "tr", "th", "td", "small", "strong",
+    "ul", "li", "span", "i", "b", "p", "div", "svg", "g", "rect", "text", "title", "figure", "ol", "section", "h3",
+    "h4", "dl", "dt", "dd", "article", "u", "table", "thead", "tbody", "tr", "th", "td", "small", "strong",
 }  # fmt: skip
 TEXT = Text("en")
 

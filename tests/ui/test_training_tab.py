@@ -1,6 +1,5 @@
 """The Training tab: one click is one run, everything is shown from the first event, and only to its owner."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -89,8 +88,7 @@ def test_progress_is_shown_from_the_first_event_and_goes_on(ready: Visit) -> Non
     shown = training.poll(ready)
     assert "about 2 minutes left" in shown["status"]
     assert "2 / 10" in shown["status"]
-    frame = shown["losses"].value
-    assert len(shown["losses"]._value_description if False else frame["data"]) == 4  # two seeds, two steps
+    assert len(shown["losses"].value["data"]) == 4  # two steps, and one empty row for each series
     EventWriter(ready.house.runs.folder(record.id), 1).write(
         events.Evaluated(step=2, epoch=0.2, loss=1.5, metric="macro_f1", value=0.4, best=True)
     )
@@ -161,4 +159,3 @@ def test_the_log_is_the_workers(ready: Visit) -> None:
     assert training.read_log(ready)["log"] == ready.text("training.log_empty")
     (ready.house.runs.folder(record.id) / "worker.log").write_text("hello\n")
     assert training.read_log(ready)["log"] == "hello"
-    assert time.time() - record.created < 600

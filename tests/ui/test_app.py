@@ -1,0 +1,121 @@
+"""The real process: `python app.py`."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "transformers", "peft", "datasets", "sklearn", "evaluate")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    port = free_port()
+    environment = os.environ | {
+        "TUNING_FORK_HOME": str(tmp_path_factory.mktemp("home")),
+        "TUNING_FORK_BROWSER": "0",
+        "GRADIO_SERVER_PORT": str(port),
+    }
+    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 120
+    while True:
+        assert process.poll() is None, "app.py ended"
+        try:
+            httpx.get(url, timeout=5)
+            break
+        except httpx.TransportError:
+            assert time.monotonic() < deadline, "app.py does not answer"
+            time.sleep(0.2)
+    yield url, process.pid
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+
+
+def test_the_page_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, json, ui.layout, ui.page; "
+        f"print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
+    )  # fmt: skip
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(said.stdout.splitlines()[-1]) == []
+
+
+def test_the_process_that_serves_has_loaded_no_model_library(app: tuple[str, int]) -> None:
+    url, pid = app
+    assert httpx.get(url + "/").status_code == 200
+    mapped = Path(f"/proc/{pid}/maps")
+    if not mapped.exists():
+        pytest.skip("this system does not show what a process has loaded")
+    names = mapped.read_text()
+    assert "pydantic_core" in names  # what is loaded does show
+    assert not [name for name in ("libtorch", "/torch/", "/sklearn/", "/tokenizers/") if name in names]
+
+
+def test_it_stays_below_300_megabytes(app: tuple[str, int]) -> None:
+    url, pid = app
+    httpx.get(url + "/")
+    assert psutil.Process(pid).memory_info().rss < 300e6
+
+
+@pytest.mark.parametrize(("path", "language"), [("/", "en"), ("/zh", "zh-CN")])
+def test_both_pages_are_served_closed(app: tuple[str, int], path: str, language: str) -> None:
+    answer = httpx.get(app[0] + path)
+    assert f'<html\n\tlang="{language}"' in answer.text
+    assert "img-src 'self' data: blob:" in answer.headers["content-security-policy"]
+    config = answer.text
+    assert '"run_history": true' not in config
+    assert '"analytics_enabled": true' not in config
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/monitoring", "/monitoring/summary", "/gradio_api/info", "/gradio_api/openapi.json", "/docs", "/openapi.json",
+        "/gradio_api/runs", "/gradio_api/run-history/records", "/gradio_api/file=app.py", "/gradio_api/file=/etc/passwd",
+        "/gradio_api/proxy=http://127.0.0.1/", "/config", "/gradio_api/call/start", "/gradio_api/mcp/",
+        "/static/..%2f..%2f..%2fetc/passwd", "/gradio_api/startup-events/../info",
+    ],
+)  # fmt: skip
+def test_what_gradio_serves_besides_is_closed(app: tuple[str, int], path: str) -> None:
+    answer = httpx.get(app[0] + path)
+    assert answer.status_code in (403, 404)
+    assert "root:" not in answer.text
+
+
+def test_functions_are_not_callable_by_name(app: tuple[str, int]) -> None:
+    for path in ("/gradio_api/call/start", "/gradio_api/api/predict", "/gradio_api/call/v2/start"):
+        assert httpx.post(app[0] + path, json={"data": []}).status_code == 404
+
+
+def test_a_foreign_page_is_refused(app: tuple[str, int]) -> None:
+    body = {"data": [], "fn_index": 0, "session_hash": "x"}
+    for origin, expected in (("http://evil.example", 403), (app[0], 200)):
+        answer = httpx.post(app[0] + "/gradio_api/queue/join", json=body, headers={"origin": origin})
+        assert (answer.status_code == 403) is (expected == 403)
+    assert httpx.get(app[0], headers={"host": "evil.example"}).status_code == 403
+
+
+def test_an_upload_cannot_be_fetched_back(app: tuple[str, int]) -> None:
+    answer = httpx.post(app[0] + "/gradio_api/upload", files={"files": ("a.csv", b"a,b\n1,2\n")})
+    assert answer.status_code == 200
+    path = answer.json()[0]
+    assert httpx.get(f"{app[0]}/gradio_api/file={path}").status_code == 404
+    assert re.search(r"a\.csv$", path)
