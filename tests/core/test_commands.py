@@ -10,7 +10,10 @@ import pytest
 
 from core.__main__ import main
 from core.data.samples import SAMPLES
+from core.runs.store import RunStore
+from core.spec import DataChoice, build
 from tests import tiny
+from tests.answers import logits
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,12 +33,12 @@ def weather(tmp_path_factory):
     return path
 
 
-def command(home, *arguments, language="C.UTF-8"):
+def command(home, *arguments, language="C.UTF-8", environment=None):
     """(exit status, answer from stdout's last line, stderr) of a real command line."""
     done = subprocess.run(
         [sys.executable, "-m", "core", *map(str, arguments), "--home", str(home)],
         cwd=ROOT,
-        env=os.environ | {"LC_ALL": language, "HF_ENDPOINT": "http://127.0.0.1:9"},
+        env=os.environ | {"LC_ALL": language, "HF_ENDPOINT": "http://127.0.0.1:9"} | (environment or {}),
         capture_output=True,
         check=False,
         timeout=240,
@@ -141,6 +144,46 @@ class TestTheWholeWay:
         assert status == 0, said
         assert answer["rows"]["test"] == 10
         assert answer["rows"]["train"] + answer["rows"]["validation"] <= 120
+
+
+@pytest.mark.real
+def test_from_a_model_on_the_hub_to_a_published_result(fake_hub, body, weather, tmp_path):
+    """Fetch, train, publish and load again, all over HTTP; then the same once more with the Hub away."""
+    fake_hub.add("org/base", {path.name: path.read_bytes() for path in body.iterdir()})
+    environment = {"HF_ENDPOINT": fake_hub.url, "HF_TOKEN": "hf_writer"}
+    train = ["train", "--data", weather, "--text", "note", "--label", "kind", "--model", "org/base"]
+    quick = ["--set=epochs=1", "--set=max_length=32", "--set=learning_rate=3e-3"]
+    status, answer, said = command(tmp_path, *train, *quick, environment=environment)
+    assert status == 0, said
+    assert answer["spec"]["model"]["source"] == "hub"
+    assert answer["spec"]["model"]["revision"] == fake_hub.repo("org/base").sha
+    status, published, said = command(
+        tmp_path, "publish", "--model", answer["run"], "--repo", "weather", environment=environment
+    )
+    assert status == 0, said
+    assert published["private"] is True
+    repo = fake_hub.repo("tester/weather")
+    assert repo.private
+    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= repo.files.keys()
+    folder = tmp_path / "pushed"
+    folder.mkdir()
+    for name, content in repo.files.items():
+        (folder / name).write_bytes(content)
+    assert logits(folder, ["sun"])[0] == pytest.approx(logits(answer["model"], ["sun"])[0])
+    status, again, said = command(tmp_path, *train, *quick)
+    assert status == 0, said
+    assert again["spec"]["model"] == answer["spec"]["model"]
+
+
+def test_publishing_without_a_token_is_refused_in_one_sentence(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    runs = RunStore(tmp_path)
+    record = runs.create(build(data=DataChoice(table="0" * 64, columns={})), "local")
+    tiny.classifier(runs.folder(record.id) / "model")
+    capsys.readouterr()
+    assert main(["publish", "--model", record.id, "--repo", "x", "--home", str(tmp_path)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def table(rows, header="text,label"):
