@@ -70,7 +70,8 @@ def train_spec(visit: Visit) -> TrainSpec:
     """Everything chosen, as the run will have it.
 
     Raises:
-        UserError: `nothing_to_train_on`, `model_not_ready`, `too_large_for_memory`, and what the data check or a knob says.
+        UserError: `nothing_to_train_on`, `model_not_ready`, `too_large_for_memory`, and what the data check or a
+            knob says.
     """
     data, draft = overview(visit), visit.draft
     if data.error:

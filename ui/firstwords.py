@@ -17,7 +17,7 @@ class FirstWords:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Change the two pages, pass everything else on."""
-        language = next((l for l, path in PATHS.items() if path == scope.get("path")), None)
+        language = next((name for name, path in PATHS.items() if path == scope.get("path")), None)
         if scope["type"] != "http" or language is None or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
@@ -41,10 +41,12 @@ class FirstWords:
 
 
 def speaking(page: bytes, language: Language) -> bytes:
-    """The page with its language set and the browser's overridden, for readers, translators and gradio's own words."""
+    """The page with its language set and the browser's overridden, and the time of the last touch noted."""
     script = (
         f'<script>Object.defineProperty(navigator, "language", {{ get: () => "{language}" }});'
-        f'Object.defineProperty(navigator, "languages", {{ get: () => ["{language}"] }});</script>'
+        f'Object.defineProperty(navigator, "languages", {{ get: () => ["{language}"] }});'
+        'for (const touch of ["pointerdown", "keydown"])'
+        " addEventListener(touch, () => { window.lastTouch = Date.now(); }, true);</script>"
     )
     title = Text(language)("page.title")
     page = page.replace(b'lang="en"', f'lang="{language}"'.encode(), 1)

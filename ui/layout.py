@@ -34,6 +34,10 @@ _FONTS = [
     "sans-serif",
 ]
 
+# gradio says that the first tab was selected also when a page was just loaded or found its server again: only what
+# follows a touch of the person (noted by the script of `firstwords`) is remembered.
+_TOUCHED = "() => [Date.now() - (window.lastTouch || 0) < 5000]"
+
 
 def blocks(house: House) -> gr.Blocks:
     """The whole page: English at `/`, Chinese at `/zh`."""
@@ -54,16 +58,17 @@ def build(root: gr.Blocks, page: Page) -> None:
         gr.HTML(masthead(text), scale=5)
         if page.house.settings.on_space:
             gr.LoginButton(
-                text("page.sign_in"), logout_value=text("page.sign_out"), icon=None, size="sm", scale=0, min_width=150
+                text("page.sign_in"), logout_value=text("page.sign_out"), icon=None, size="sm", scale=0, min_width=220
             )
     built: dict[str, Tab] = {}
     items: dict[str, Any] = {}
+    touched = gr.Checkbox(visible=False)
     with gr.Tabs(selected="data", overflow_behavior="wrap", elem_classes=["tabs-main"]) as tabs:
         for name, module in TABS.items():
             with gr.Tab(text(f"tabs.{name}"), id=name, elem_classes=["tab-body"]) as items[name]:
                 built[name] = module.build(page)
     for name, tab in built.items():
-        opened = page.listen(items[name].select, _opened(name, tab), None, tab.parts)
+        opened = page.listen(items[name].select, _opened(name, tab), [touched], tab.parts, js=_TOUCHED)
         page.listen(tab.parts["next"].click, _leads(name), None, {"tabs": tabs})
         if name == "data":
             page.listen(opened.then, data.measure, None, {"lengths": tab.parts["lengths"]})
@@ -77,8 +82,9 @@ def build(root: gr.Blocks, page: Page) -> None:
 
 
 def _opened(name: str, tab: Tab) -> Any:
-    def opened(visit: Visit) -> Any:
-        visit.change(tab=name)
+    def opened(visit: Visit, touched: bool) -> Any:
+        if touched:
+            visit.change(tab=name)
         return tab.view(visit)
 
     return opened
@@ -95,7 +101,9 @@ def _restored(visit: Visit) -> dict[str, Any]:
     """The tab that was open last, and the data with which the page begins."""
     chosen = visit.draft.tab
     shown = {f"data {name}": value for name, value in data.view(visit).items()}
-    return {"tabs": gr.Tabs(selected=chosen if chosen in TABS else "data"), **shown}
+    if chosen not in TABS or chosen == "data":
+        return shown  # already open; and who has clicked another tab meanwhile is not thrown back
+    return {"tabs": gr.Tabs(selected=chosen), **shown}
 
 
 def masthead(text: Text) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.data import checking, preparing
+from core.data.findings import from_note
 from core.data.store import Table
 from core.errors import UserError
 from core.spec import knobs
@@ -59,7 +60,7 @@ def overview(visit: Visit) -> Overview:
 def _work_out(visit: Visit, table: Table) -> Overview:
     draft, house = visit.draft, visit.house
     columns = {role: name for role, name in draft.columns.items() if name in table.columns}
-    notes = tuple(dict(note) for note in table.notes)
+    notes = tuple(from_note(dict(note)).as_dict() for note in table.notes)
     if missing := next((role for role in ("text", "label") if role not in columns), None):
         return Overview(table, columns, findings=notes, error=UserError("column_not_chosen", role=missing))
     seen: list[dict[str, Any]] = []

@@ -149,7 +149,7 @@ def as_sentence(text: Text, error: Exception) -> gr.Error:
         error = UserError("unexpected")
     # gradio renders a toast as HTML, and the facts hold names that strangers chose.
     sentence = html.escape(text.error(error))
-    return gr.Error(sentence, title=text("page.error_title"), duration=None, print_exception=False)
+    return gr.Error(sentence, duration=15, print_exception=False)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from core.errors import UserError
 from core.spec import KnobField
 from ui.text import Text, written
 
@@ -33,9 +34,15 @@ def to_widget(knob: KnobField, value: float) -> float:
 
 
 def from_widget(knob: KnobField, shown: float | None) -> float | None:
-    """The value for what the component shows; None for an emptied box."""
+    """The value for what the component shows; None for an emptied box.
+
+    Raises:
+        UserError: `knob_not_a_number`.
+    """
     if shown is None:
         return None
+    if not math.isfinite(shown):
+        raise UserError("knob_not_a_number", knob=knob.name, value=str(shown), low=knob.low, high=knob.high)
     places = positions(knob)
     value = places[max(0, min(int(shown), len(places) - 1))] if places else shown
     return int(value) if knob.whole and float(value).is_integer() else value

@@ -81,15 +81,16 @@ def test_both_pages_are_served_closed(app: tuple[str, int], path: str, language:
     assert f'<html\n\tlang="{language}"' in answer.text
     assert "img-src 'self' data: blob:" in answer.headers["content-security-policy"]
     config = answer.text
-    assert '"run_history": true' not in config
-    assert '"analytics_enabled": true' not in config
+    for closed in ('"run_history":false', '"analytics_enabled":false', '"footer_links":[]'):
+        assert closed in config
 
 
 @pytest.mark.parametrize(
     "path",
     [
         "/monitoring", "/monitoring/summary", "/gradio_api/info", "/gradio_api/openapi.json", "/docs", "/openapi.json",
-        "/gradio_api/runs", "/gradio_api/run-history/records", "/gradio_api/file=app.py", "/gradio_api/file=/etc/passwd",
+        "/gradio_api/runs", "/gradio_api/run-history/records", "/gradio_api/file=app.py",
+        "/gradio_api/file=/etc/passwd",
         "/gradio_api/proxy=http://127.0.0.1/", "/config", "/gradio_api/call/start", "/gradio_api/mcp/",
         "/static/..%2f..%2f..%2fetc/passwd", "/gradio_api/startup-events/../info",
     ],

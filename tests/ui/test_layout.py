@@ -32,7 +32,8 @@ from core.settings import Settings
 from ui.layout import blocks
 from ui.page import open_house
 page = blocks(open_house(Settings(home=pathlib.Path(sys.argv[1]), place=sys.argv[2])))
-print(json.dumps({"config": page.get_config_file(), "visible": [f.api_visibility for f in page.fns.values()]}, default=str))
+visible = [event.api_visibility for event in page.fns.values()]
+print(json.dumps({"config": page.get_config_file(), "visible": visible}, default=str))
 """
 
 

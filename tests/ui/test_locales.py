@@ -114,7 +114,9 @@ def test_every_key_is_used() -> None:
     for key in plain:
         section = next((s for s in CODED if key.startswith(s)), None)
         if section == "terminal.":
-            used = any(re.fullmatch(pattern, key) or re.fullmatch(pattern, key.removeprefix(section)) for pattern in said)
+            used = any(
+                re.fullmatch(pattern, key) or re.fullmatch(pattern, key.removeprefix(section)) for pattern in said
+            )
         else:
             used = re.escape(key.removeprefix(section)) in codes if section else any(p.fullmatch(key) for p in patterns)
         unused |= set() if used else {key}

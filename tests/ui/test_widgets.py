@@ -2,6 +2,7 @@
 
 import pytest
 
+from core.errors import UserError
 from core.spec import build, knobs
 from ui import widgets
 
@@ -30,6 +31,13 @@ def test_beyond_the_slider_is_its_end_and_empty_is_nothing() -> None:
     knob = knobs()["batch_size"]
     assert widgets.from_widget(knob, 99) == 128
     assert widgets.from_widget(knob, None) is None
+
+
+@pytest.mark.parametrize("shown", [float("nan"), float("inf")])
+def test_what_is_no_number_is_refused(shown: float) -> None:
+    for knob in knobs().values():
+        with pytest.raises(UserError, match="knob_not_a_number"):
+            widgets.from_widget(knob, shown)
 
 
 def test_the_live_value_is_written_by_the_browser() -> None:

@@ -27,7 +27,7 @@ def build(page: Page) -> Tab:
     parts = top()
     with gr.Row(elem_classes=["hand-in"]):
         with gr.Column(scale=3, min_width=280):
-            file = gr.File(label=text("data.upload"), height=150, elem_id="data-file", buttons=[])
+            file = gr.File(label=text("data.upload"), height=180, elem_id="data-file", buttons=[])
         with gr.Column(scale=2, min_width=260, elem_classes=["sample"]):
             gr.Markdown(text("data.sample_help"))
             sample = gr.Button(text("data.sample"), variant="secondary")
@@ -151,7 +151,9 @@ def choose_columns(visit: Visit, *names: str | None) -> dict[str, Any]:
 
 def choose_shares(visit: Visit, *shares: float) -> dict[str, Any]:
     """Say how much is held out."""
-    held = dict(zip(knobs("data"), shares, strict=True))
+    fields = knobs("data")
+    held = {name: widgets.from_widget(knob, share) for (name, knob), share in zip(fields.items(), shares, strict=True)}
+    held = {name: share for name, share in held.items() if share is not None}
     visit.change(knobs={**visit.draft.knobs, **held})
     return view(visit)
 
