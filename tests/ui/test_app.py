@@ -1,6 +1,5 @@
 """The real process: `python app.py`."""
 
-import json
 import os
 import re
 import signal
@@ -26,14 +25,22 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the process notes every module that it imports."""
+    return tmp_path_factory.mktemp("log") / "imports"
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory, imported: Path) -> Iterator[tuple[str, int]]:
     port = free_port()
     environment = os.environ | {
         "TUNING_FORK_HOME": str(tmp_path_factory.mktemp("home")),
         "TUNING_FORK_BROWSER": "0",
         "GRADIO_SERVER_PORT": str(port),
     }
-    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    with imported.open("wb") as noted:
+        command = [sys.executable, "-X", "importtime", "app.py"]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=noted)
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 120
     while True:
@@ -49,13 +56,21 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
     assert process.wait(30) == 0
 
 
-def test_the_page_imports_nothing_heavy() -> None:
+def test_the_real_process_imports_nothing_heavy(app: tuple[str, int], imported: Path) -> None:
+    assert httpx.get(app[0] + "/").status_code == 200
+    lines = [line for line in imported.read_text().splitlines() if line.startswith("import time:")]
+    names = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in lines}
+    assert {"gradio", "core", "ui"} <= names
+    assert names & set(HEAVY) == set()
+
+
+def test_gradio_writes_no_stubs_for_editors_on_start() -> None:
     code = (
-        "import sys, json, ui.layout, ui.page; "
-        f"print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
-    )  # fmt: skip
-    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert json.loads(said.stdout.splitlines()[-1]) == []
+        "import sys, ui, gradio, gradio.component_meta as meta; "
+        "assert 'stubs' in meta.create_or_modify_pyi.__qualname__ + meta.create_or_modify_pyi.__module__; "
+        "assert not [f for f in sys.meta_path if type(f).__module__ == 'ui.stubs']"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_the_process_that_serves_has_loaded_no_model_library(app: tuple[str, int]) -> None:
