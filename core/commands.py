@@ -232,7 +232,7 @@ def _watch(runs: RunStore, supervisor: Supervisor, record: RunRecord, terminal: 
             said = True
             terminal.say("rows", **progress.rows)
             for finding in progress.findings:
-                terminal.finding(finding["code"], finding["rows"])
+                terminal.finding(finding)
         terminal.progress(progress)
 
     before = signal.signal(signal.SIGINT, on_interrupt)
@@ -255,7 +255,8 @@ def _train_answer(runs: RunStore, record: RunRecord, terminal: Terminal) -> dict
     terminal.say("where", folder=str(folder / "model"))
     terminal.say("next", run=record.id[:8])
     kept = ("metrics", "baselines", "verdict", "rows", "validation", "seconds", "device", "spec")
-    return answer | {"model": str(folder / "model")} | {name: report[name] for name in kept}
+    known = {name: report[name] for name in kept}
+    return answer | {"model": str(folder / "model"), "findings": report["data"]["findings"]} | known
 
 
 def _finished(name: str, settings: Settings) -> tuple[Path, str]:

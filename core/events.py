@@ -29,7 +29,7 @@ class Phase(_Event):
 
 
 class Prepared(_Event):
-    """The rows are cleaned and split. `findings` are what was changed, as `{"code", "rows"}`."""
+    """The rows are cleaned and split. `findings` are what was changed, as `{"code", "rows", "facts"}`."""
 
     kind: Literal["prepared"] = "prepared"
     rows: dict[str, int]

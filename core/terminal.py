@@ -37,10 +37,11 @@ class Terminal:
         self._end_line()
         self._stream.write(self._words(f"errors.{error.code}", error.facts) + "\n")
 
-    def finding(self, code: str, rows: int) -> None:
-        """What was changed in the data."""
+    def finding(self, finding: dict[str, Any]) -> None:
+        """What was changed in the data, from its code, rows and facts."""
         self._end_line()
-        self._stream.write("  " + self._words(f"findings.{code}", {"rows": rows, "n": rows}) + "\n")
+        facts = {**finding["facts"], "rows": finding["rows"]}
+        self._stream.write("  " + self._words(f"findings.{finding['code']}", facts) + "\n")
 
     def progress(self, progress: Progress) -> None:
         """A bar with the time left, drawn over the last one; in a file a line a phase or evaluation."""

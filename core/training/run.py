@@ -44,7 +44,11 @@ def train(
     report(events.Phase(name="data"))
     split, label_counts = _rows(task, spec, owner, settings)
     findings = [finding.as_dict() for finding in split.findings]
-    report(events.Prepared(rows=split.sizes(), findings=[{"code": f["code"], "rows": f["rows"]} for f in findings]))
+    report(
+        events.Prepared(
+            rows=split.sizes(), findings=[{name: f[name] for name in ("code", "rows", "facts")} for f in findings]
+        )
+    )
 
     report(events.Phase(name="loading"))
     _set_seed(spec.seed)

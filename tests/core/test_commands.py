@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.__main__ import main
+from core.data.preparing import REMOVING
 from core.data.samples import SAMPLES
 from core.runs.store import RunStore
 from core.spec import DataChoice, build
@@ -144,6 +145,22 @@ class TestTheWholeWay:
         assert status == 0, said
         assert answer["rows"]["test"] == 10
         assert answer["rows"]["train"] + answer["rows"]["validation"] <= 120
+
+
+@pytest.mark.real
+def test_a_messy_spreadsheet_is_mended_and_every_change_is_said(body, tmp_path):
+    """The same sum as an accountant's: rows used and rows left out make up the rows of the file."""
+    messy = SAMPLES["customer_messages"].with_name("customer_messages_messy.csv")
+    status, answer, said = command(
+        tmp_path, "train", "--data", messy, "--text", "message", "--label", "topic", "--model", body,
+        "--set=epochs=1", "--set=max_length=32",
+    )  # fmt: skip
+    assert status == 0, said
+    assert "KeyError" not in said
+    for words in ("have no text", "have no label", "repeat a text", "different labels", "only in capitals"):
+        assert words in said
+    left_out = sum(f["rows"] for f in answer["findings"] if f["code"] in REMOVING)
+    assert sum(answer["rows"].values()) + left_out == 60
 
 
 @pytest.mark.real
