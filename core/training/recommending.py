@@ -60,9 +60,9 @@ def _batch_size(rows: int) -> int:
 
 
 def _epochs(rows: int, batch: int) -> int:
-    """About 250 steps at least, 2 passes at least, 12 at most."""
+    """About 200 steps at least, 2 passes at least, 12 at most."""
     per_epoch = max(1, -(-rows // batch))
-    wanted = -(-250 // per_epoch)
+    wanted = -(-200 // per_epoch)
     return max(2, min(12, wanted))
 
 
