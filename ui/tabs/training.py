@@ -136,7 +136,7 @@ def _name(visit: Visit, spec: TrainSpec) -> str:
 
 
 def again(visit: Visit) -> dict[str, Any]:
-    """Go on with an interrupted run."""
+    """Run an interrupted training once more, from its beginning."""
     record = shown_run(visit)
     if record:
         visit.house.supervisor.again(record.id, visit.owner)
