@@ -4,7 +4,7 @@ from core.runs.progress import Progress
 from core.runs.store import RunRecord
 from ui.text import Text
 
-PREPARING = ("data", "baselines", "loading")
+PREPARING = ("data", "loading")
 
 
 def judgement(record: RunRecord, progress: Progress) -> str:

@@ -93,7 +93,7 @@ def test_progress_is_shown_from_the_first_event_and_goes_on(ready: Visit) -> Non
         events.Evaluated(step=2, epoch=0.2, loss=1.5, metric="macro_f1", value=0.4, best=True)
     )
     later = training.poll(ready)
-    assert "40 of 100 right" in later["status"]
+    assert "a score of 40 out of 100" in later["status"]
     assert later["timer"].active
 
 
