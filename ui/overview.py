@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.data import checking, preparing
 from core.data.findings import from_note
 from core.data.store import Table
+from core.data.survey import Question, survey
 from core.errors import UserError
 from core.spec import knobs
 from ui.page import Visit
@@ -63,27 +63,12 @@ def _work_out(visit: Visit, table: Table) -> Overview:
     notes = tuple(from_note(dict(note)).as_dict() for note in table.notes)
     if missing := next((role for role in ("text", "label") if role not in columns), None):
         return Overview(table, columns, findings=notes, error=UserError("column_not_chosen", role=missing))
-    seen: list[dict[str, Any]] = []
+    test = str(house.tables.path(draft.test_table, visit.owner)) if draft.test_table else None
+    path = str(house.tables.path(table.id, visit.owner))
+    question = Question(path, columns, test, **fractions(visit), seed=int(knobs()["seed"].default))
     try:
-        frame = house.tables.frame(table.id, visit.owner, list(dict.fromkeys(columns.values())))
-        seen = [finding.as_dict() for finding in checking.check(frame, columns, house.settings.limits)]
-        checking.require_usable(frame, columns, house.settings.limits)
-        test = house.tables.frame(draft.test_table, visit.owner) if draft.test_table else None
-        split = preparing.prepare(
-            frame,
-            columns,
-            **fractions(visit),
-            seed=knobs()["seed"].default,
-            limits=house.settings.limits,
-            test_frame=test,
-        )
+        found = survey(house.settings, table.rows, question)
     except UserError as error:
-        return Overview(table, columns, findings=(*notes, *seen), error=error)
-    counts: dict[str, int] = {}
-    for part in (split.train, split.validation, split.test):
-        for label, rows in part["label"].value_counts().items():
-            counts[str(label)] = counts.get(str(label), 0) + int(rows)
-    known = {finding["code"] for finding in seen}
-    done = [f.as_dict() for f in split.findings if f.code not in known]
-    ordered = dict(sorted(counts.items(), key=lambda entry: -entry[1]))
-    return Overview(table, columns, ordered, split.sizes(), (*notes, *seen, *done))
+        return Overview(table, columns, findings=notes, error=error)
+    error = UserError(found.error[0], **found.error[1]) if found.error else None
+    return Overview(table, columns, found.counts, found.sizes, (*notes, *found.findings), error)
