@@ -1,7 +1,8 @@
 """The one training loop: a Hugging Face Trainer, told what to do by the spec and the task, and reporting events."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -221,25 +222,13 @@ def _watcher(
     return Watcher()
 
 
-class _memory_is_a_user_error:  # noqa: N801 (reads as what it does)
+@contextmanager
+def _memory_is_a_user_error(batch_size: int) -> Iterator[None]:
     """Turn the several ways in which memory runs out into `UserError("out_of_memory")`."""
-
-    def __init__(self, batch_size: int) -> None:
-        self._batch_size = batch_size
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        out = isinstance(error, MemoryError) or (
-            isinstance(error, RuntimeError)
-            and (
-                "not enough memory" in str(error)
-                or "out of memory" in str(error)
-                or "can't allocate memory" in str(error)
-            )
-        )
-        if out:
-            raise UserError(
-                "out_of_memory", batch_size=self._batch_size, smaller=max(1, self._batch_size // 2)
-            ) from error
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        signs = ("not enough memory", "out of memory", "can't allocate memory")
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in signs):
+            raise
+        raise UserError("out_of_memory", batch_size=batch_size, smaller=max(1, batch_size // 2)) from error

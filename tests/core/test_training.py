@@ -246,6 +246,20 @@ def test_a_full_disk_keeps_the_checkpoint_that_was_there(tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "step-1"]
 
 
+def test_memory_that_runs_out_is_told_with_a_smaller_batch_and_other_errors_stay():
+    from core.training.loop import _memory_is_a_user_error
+
+    for error in (
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ):
+        with pytest.raises(UserError) as told, _memory_is_a_user_error(16):
+            raise error
+        assert told.value.facts == {"batch_size": 16, "smaller": 8}
+    with pytest.raises(RuntimeError, match="shapes"), _memory_is_a_user_error(16):
+        raise RuntimeError("shapes do not match")
+
+
 def test_the_device_says_why():
     device = detect()
     assert device.reason
