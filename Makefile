@@ -47,6 +47,7 @@ lint: $(VENV)/development
 bench: $(VENV)/development
 	$(BIN)/python -m benchmarks.against_plain_trainer
 	$(BIN)/python -m benchmarks.page
+	$(BIN)/python -m benchmarks.answer
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -145,6 +146,22 @@ class TestTheWholeWay:
         assert status == 0, said
         assert answer["rows"]["test"] == 10
         assert answer["rows"]["train"] + answer["rows"]["validation"] <= 120
+
+
+@pytest.mark.real
+def test_a_run_that_fails_leaves_with_1_and_says_why(body, weather, tmp_path):
+    import torch
+    from transformers import AutoModel
+
+    broken = shutil.copytree(body, tmp_path / "broken")
+    model = AutoModel.from_pretrained(broken)
+    with torch.no_grad():
+        model.encoder.layer[0].output.dense.weight.fill_(float("nan"))
+    model.save_pretrained(broken)
+    train = ["train", "--data", weather, "--text", "note", "--label", "kind", "--model", broken, "--set=max_length=32"]
+    status, answer, said = command(tmp_path / "home", *train)
+    assert (status, answer["state"], answer["error"]["code"]) == (1, "FAILED", "loss_not_finite"), said
+    assert "learning rate" in said.splitlines()[-1]
 
 
 @pytest.mark.real
