@@ -14,8 +14,21 @@ _LABEL = """
     étiquette catégorie classe kategorie thema klasse etiqueta categoría categoria sentimento
     ラベル カテゴリ 레이블 라벨
 """
+_PROMPT = """
+    prompt instruction question query user human 提问 指令 问题 用户 提示词 frage pregunta
+"""
+_ANSWER = """
+    answer response completion output assistant reply chosen 回答 答案 回复 输出 antwort respuesta réponse
+"""
+_SUMMARY = """
+    summary abstract highlights headline tldr gist 摘要 总结 概要 zusammenfassung résumé resumen 要約
+"""
 TEXT_NAMES = frozenset(_TEXT.split())
 LABEL_NAMES = frozenset(_LABEL.split())
+PROMPT_NAMES = frozenset(_PROMPT.split())
+ANSWER_NAMES = frozenset(_ANSWER.split())
+SUMMARY_NAMES = frozenset(_SUMMARY.split())
+SYSTEM_NAMES = frozenset({"system", "系统"})
 _OTHER_NAMES = frozenset({"id", "name", "date", "no", "nr"})
 
 
@@ -27,4 +40,5 @@ def name_words(name: str) -> set[str]:
 
 def is_hint(name: str) -> bool:
     """Whether the whole name is one that a header would have."""
-    return name.strip().strip("\ufeff").casefold() in TEXT_NAMES | LABEL_NAMES | _OTHER_NAMES
+    known = TEXT_NAMES | LABEL_NAMES | PROMPT_NAMES | ANSWER_NAMES | SUMMARY_NAMES | _OTHER_NAMES
+    return name.strip().strip("\ufeff").casefold() in known
