@@ -9,7 +9,7 @@ import secrets
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,7 +82,7 @@ class FakeHub:
     Attributes:
         accounts: token -> account.
         repos: (kind, id) -> repository.
-        aliases: old id of a model -> the id it has now.
+        aliases: old id of a model, or `datasets/` and that of a data set -> the id it has now.
         requests: everything that was asked.
         fault: called first with each request; what it returns is the answer, None lets the request through.
         cut: downloads of large files that break off half way, as often as this number says.
@@ -134,6 +134,12 @@ class FakeHub:
             return repo
         return _no(404 if account else 401, "RepoNotFound", "Repository not found")
 
+    def _refuse_gated(self, request: Request, repo: Repo) -> Response | None:
+        account = self._account(request)
+        if not repo.gated or (account and (repo.id in account.accepted or _owns(account, repo.id))):
+            return None
+        return _no(403 if account else 401, "GatedRepo", f"Access to {repo.kind} {repo.id} is restricted")
+
     def _writable(self, request: Request, kind: str, repo_id: str) -> Repo | Response:
         repo, account = self._visible(request, kind, repo_id), self._account(request)
         if isinstance(repo, Response):
@@ -152,10 +158,11 @@ class FakeHub:
         app.add_api_route("/api/repos/create", self._create, methods=["POST"])
         app.add_api_route("/api/validate-yaml", self._validate, methods=["POST"])
         app.add_api_route("/api/{word}", lambda: {})  # what the library asks on its own behalf
-        app.add_api_route("/api/models/{name}", self._alias)
+        app.add_api_route("/api/{kind}/{name}", self._alias)
         one = "/api/{kind}/{org}/{name}"
         app.add_api_route(one, self._info)
         app.add_api_route(one + "/revision/{revision}", self._info)
+        app.add_api_route(one + "/auth-check", self._auth_check)
         app.add_api_route(one + "/tree/{revision}", self._tree)
         app.add_api_route(one + "/tree/{revision}/{path:path}", lambda: _no(404, "EntryNotFound"))
         app.add_api_route(one + "/preupload/{revision}", self._preupload, methods=["POST"])
@@ -167,7 +174,8 @@ class FakeHub:
         app.add_api_route("/lfs/{oid}", self._take, methods=["PUT"])
         app.add_api_route("/lfs/{oid}", self._give, methods=["GET", "HEAD"])
         resolve = "/{org}/{name}/resolve/{revision}/{path:path}"
-        app.add_api_route(resolve, self._resolve, methods=["GET", "HEAD"])
+        for prefix in ("/datasets", ""):
+            app.add_api_route(prefix + resolve, self._resolve, methods=["GET", "HEAD"])
         app.add_api_route("/{rest:path}", self._unknown, methods=["GET", "HEAD", "POST", "PUT", "DELETE"])
         return app
 
@@ -216,10 +224,11 @@ class FakeHub:
         errors = [] if isinstance(card, dict) else [{"message": "there is no metadata"}]
         return JSONResponse({"errors": errors, "warnings": []}, 400 if errors else 200)
 
-    async def _alias(self, name: str, request: Request) -> Any:
-        if name not in self.aliases:
+    async def _alias(self, kind: str, name: str, request: Request) -> Any:
+        now = self.aliases.get(name if kind == "models" else f"{kind}/{name}")
+        if now is None:
             return _no(404 if self._account(request) else 401, "RepoNotFound", "Repository not found")
-        return RedirectResponse(f"/api/models/{self.aliases[name]}?{request.url.query}", 307)
+        return RedirectResponse(f"/api/{kind}/{now}?{request.url.query}", 307)
 
     async def _info(self, kind: str, org: str, name: str, request: Request, revision: str = "main") -> Any:
         repo = self._visible(request, kind, f"{org}/{name}")
@@ -240,6 +249,12 @@ class FakeHub:
             "cardData": repo.card,
             "siblings": [_sibling(path, content, blobs) for path, content in files.items()],
         } | _parameters(files)
+
+    async def _auth_check(self, kind: str, org: str, name: str, request: Request) -> Response:
+        repo = self._visible(request, kind, f"{org}/{name}")
+        if isinstance(repo, Response):
+            return repo
+        return self._refuse_gated(request, repo) or Response("OK")
 
     async def _tree(self, kind: str, org: str, name: str, revision: str, request: Request) -> Any:
         repo = self._visible(request, kind, f"{org}/{name}")
@@ -313,11 +328,11 @@ class FakeHub:
         return {"stage": "BUILDING", "hardware": {"current": None, "requested": repo.hardware}}
 
     async def _resolve(self, org: str, name: str, revision: str, path: str, request: Request) -> Response:
-        repo, account = self._visible(request, "models", f"{org}/{name}"), self._account(request)
+        repo = self._visible(request, self._kind_of(request), f"{org}/{name}")
         if isinstance(repo, Response):
             return repo
-        if repo.gated and not (account and (repo.id in account.accepted or _owns(account, repo.id))):
-            return _no(403 if account else 401, "GatedRepo", f"Access to model {repo.id} is restricted")
+        if refusal := self._refuse_gated(request, repo):
+            return refusal
         files = repo.at(revision)
         if files is None:
             return _no(404, "RevisionNotFound")
@@ -352,7 +367,7 @@ def _owns(account: Account, repo_id: str) -> bool:
 
 
 def _is_large(path: str) -> bool:
-    return path.endswith(".safetensors")
+    return path.endswith((".safetensors", ".parquet"))
 
 
 def _sha256(content: bytes) -> str:
@@ -424,6 +439,35 @@ def _broken(content: bytes, request: Request) -> Response:
     if asked:
         told["Content-Range"] = f"bytes {asked[0]}-{len(content) - 1}/{len(content)}"
     return StreamingResponse(half(), 206 if asked else 200, headers=told)
+
+
+@contextmanager
+def watched_port() -> Iterator[tuple[int, list[str]]]:
+    """A port of this machine, and who connected to it while the block lasts: the bait of a hostile card."""
+    seen: list[str] = []
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+
+    def watch() -> None:
+        while True:
+            try:
+                caller, address = listener.accept()
+            except OSError:
+                return
+            seen.append(str(address))
+            caller.close()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()[1], seen
+    finally:
+        # On Linux a close alone does not wake the thread that waits in accept.
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(timeout=10)
 
 
 @contextmanager

@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-from core.errors import UserError
-
 _NAMED = frozenset(
     {
         "config.json", "generation_config.json", "model.safetensors.index.json", "tokenizer.json", "merges.txt",
@@ -13,7 +11,6 @@ _NAMED = frozenset(
     }
 )  # fmt: skip
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
-_REPO = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")
 
 
 def is_part(name: str) -> bool:
@@ -29,28 +26,3 @@ def is_weights(name: str) -> bool:
 def model_files(folder: Path) -> list[Path]:
     """The files of a model in a folder, sorted by name. Links are passed over: they could lead anywhere."""
     return sorted(f for f in folder.iterdir() if is_part(f.name) and f.is_file() and not f.is_symlink())
-
-
-def check_id(name: str, endpoint: str = "https://huggingface.co", code: str = "model_id_malformed") -> str:
-    """A repository name, `org/name` or `name`, as the Hub spells it; a pasted link to the endpoint is stripped first.
-
-    Paths, other addresses and anything else that is no name are refused before any file or address is opened.
-
-    Args:
-        name: what the person typed.
-        endpoint: base address of the Hub.
-        code: error code to raise.
-
-    Raises:
-        UserError: `model_id_malformed` (or `code`).
-    """
-    stripped = name.strip()
-    prefix = endpoint.rstrip("/") + "/"
-    if stripped.startswith(prefix):
-        stripped = stripped.removeprefix(prefix).removesuffix("/")
-    segments = stripped.split("/")
-    whole = 1 <= len(segments) <= 2 and all(_REPO.fullmatch(s) and s.isascii() for s in segments)
-    # `--` and `..` are refused by the Hub too; so `--` can stand for the slash in a folder's name.
-    if not whole or "--" in stripped or ".." in stripped or stripped.endswith(".git"):
-        raise UserError(code, name=name[:120])
-    return stripped

@@ -11,7 +11,8 @@ from typing import Any
 
 from core import processes
 from core.errors import UserError
-from core.models import hub_answers, parts
+from core.hub import answers, repos
+from core.models import parts
 from core.publishing import archive, card
 from core.runs.store import RunStore
 from core.settings import Settings
@@ -42,8 +43,8 @@ def push(
     folder = store.model_folder(run_id)
     if not token or not token.strip():
         raise UserError("token_missing")
-    named = parts.check_id(repo, settings.hub_endpoint, "repo_name_malformed")
-    account = hub_answers.whoami(settings, token.strip())
+    named = repos.check_id(repo, settings.hub_endpoint, "repo_name_malformed")
+    account = answers.whoami(settings, token.strip())
     repo_id = named if "/" in named else f"{account.name}/{named}"
     entries = archive.entries(folder, card.for_run(store, run_id, owner, settings, repo_id))
     request = {

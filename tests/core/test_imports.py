@@ -9,14 +9,15 @@ HEAVY = {"torch", "transformers", "peft", "datasets", "sklearn", "evaluate", "ac
 # What each part of core may import from core. The ground floor may import the ground floor.
 GROUND = {"settings", "errors", "spec", "events", "device", "files", "processes", "quiet"}
 ALLOWED = {
-    "data": GROUND,
-    "models": GROUND | {"runs.store"},
+    "hub": GROUND,
+    "data": GROUND | {"hub"},
+    "models": GROUND | {"hub", "runs.store"},
     "tasks": GROUND | {"data", "models", "evaluation.metrics", "evaluation.baselines"},
     "evaluation": GROUND | {"data", "tasks"},
     "training": GROUND | {"data", "models", "tasks", "evaluation", "runs.store"},
     "inference": GROUND | {"tasks"},
     "runs": GROUND,
-    "publishing": GROUND | {"runs", "models", "tasks", "data"},
+    "publishing": GROUND | {"hub", "runs", "models", "tasks", "data"},
     "remote": GROUND | {"runs"},
 }
 # Processes of their own, and the command line, stand on everything below them.

@@ -1,4 +1,4 @@
-"""The child that downloads: `python -m core.models.fetcher`, asked by pipe, answers with JSON lines."""
+"""The child that downloads: `python -m core.hub.fetcher`, asked by pipe, answers with JSON lines."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ import httpx2
 
 from core import files, processes
 from core.errors import UserError
-from core.models import hub_answers, parts
+from core.hub import answers, repos
 
 _TRIES = 4
 _READ_SECONDS = 20.0
@@ -40,38 +40,46 @@ def download(request: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> 
     """Write every file asked for into the folder named, synced to disk.
 
     Raises:
-        UserError: `download_failed`, `model_gated`, `token_invalid`, `disk_full`.
+        UserError: `download_failed`, `token_invalid`, `disk_full`, and the kind's `gated`.
     """
-    news = _News(say)
+    news, kind = _News(say), repos.KINDS[request["kind"]]
     timeout = httpx2.Timeout(_READ_SECONDS, connect=request["timeout"])
-    base = f"{request['endpoint']}/{parts.check_id(request['id'])}/resolve/{request['revision']}"
+    name = repos.check_id(request["id"])
+    base = f"{request['endpoint']}/{kind.prefix}{name}/resolve/{request['revision']}"
     # Redirects to another host (where large files lie) are followed by httpx2 without the token.
     with httpx2.Client(
-        timeout=timeout, follow_redirects=True, max_redirects=5, headers=hub_answers.headers(request["token"])
+        timeout=timeout, follow_redirects=True, max_redirects=5, headers=answers.headers(request["token"])
     ) as client:
-        for path, size in request["files"]:
-            if not parts.is_part(path):
-                raise UserError("download_failed", name=request["id"])
-            _fetch(client, f"{base}/{quote(path)}", Path(request["folder"]) / path, size, news, request["id"])
+        for path, size, called in request["files"]:
+            if not repos.is_path(path) or not repos.is_path(called) or "/" in called:
+                raise UserError("download_failed", name=name)
+            try:
+                arrived = _fetch(client, f"{base}/{quote(path)}", Path(request["folder"]) / called, size, news)
+            except answers.RefusedError as refused:
+                if refused.bad_token:
+                    raise UserError("token_invalid") from refused
+                raise UserError(kind.gated if refused.gated else "download_failed", name=name) from refused
+            if not arrived:
+                raise UserError("download_failed", name=name)
     news.tell()
 
 
-def _fetch(client: httpx2.Client, url: str, target: Path, size: int, news: _News, name: str) -> None:
-    """One file, going on where a broken connection left it."""
+def _fetch(client: httpx2.Client, url: str, target: Path, size: int, news: _News) -> bool:
+    """Whether one file came whole; a broken connection is taken up where it broke.
+
+    Raises:
+        RefusedError: the Hub said no.
+    """
     for attempt in range(_TRIES):
         if attempt:
             time.sleep(min(2.0, 0.25 * 2**attempt))
         try:
             _stream(client, url, target, size, news)
-        except hub_answers.RefusedError as refused:
-            if refused.bad_token:
-                raise UserError("token_invalid") from refused
-            raise UserError("model_gated" if refused.gated else "download_failed", name=name) from refused
         except httpx2.HTTPError:
             continue
         if target.stat().st_size == size:
-            return
-    raise UserError("download_failed", name=name)
+            return True
+    return False
 
 
 def _stream(client: httpx2.Client, url: str, target: Path, size: int, news: _News) -> None:
@@ -80,7 +88,7 @@ def _stream(client: httpx2.Client, url: str, target: Path, size: int, news: _New
     # Compressed on the way, the sizes would not be those on disk.
     asked = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with client.stream("GET", url, headers=asked) as response:
-        hub_answers.raise_for(response)
+        answers.raise_for(response)
         if have and response.status_code != httpx2.codes.PARTIAL_CONTENT:
             news.bytes, have = news.bytes - have, 0  # the server began anew
         with target.open("ab" if have else "wb") as file:

@@ -92,24 +92,33 @@ def headers(token: str | None) -> dict[str, str]:
 
 
 def get_json(settings: Settings, path: str, token: str | None) -> Any:
-    """One JSON answer of the Hub; to be called inside `within`, which bounds it as a whole.
+    """One JSON answer of the Hub. See `get`.
+
+    Raises:
+        RefusedError, httpx2.HTTPError, ValueError: as `get`; also ValueError where it is not JSON.
+    """
+    return json.loads(get(settings, path, token))
+
+
+def get(settings: Settings, path: str, token: str | None) -> bytes:
+    """One answer of the Hub; to be called inside `within`, which bounds it as a whole.
 
     Raises:
         RefusedError: the Hub said no.
         httpx2.HTTPError: no answer, or the Hub is in trouble.
-        ValueError: not JSON, or larger than any sensible answer.
+        ValueError: larger than any sensible answer.
     """
     with (
         httpx2.Client(timeout=settings.limits.hub_timeout, follow_redirects=True, max_redirects=5) as client,
         client.stream("GET", settings.hub_endpoint + path, headers=headers(token)) as response,
     ):
         raise_for(response)
-        content = b""
+        content = bytearray()
         for chunk in response.iter_bytes():
             content += chunk
             if len(content) > _MOST_BYTES:
                 raise ValueError("the answer does not end")
-    return json.loads(content)
+    return bytes(content)
 
 
 def raise_for(response: httpx2.Response) -> None:
