@@ -11,8 +11,12 @@ from typing import NoReturn
 
 from core import settings as place
 from core.commands import COMMANDS, RunFailedError
+from core.data.shapes import SHAPES
 from core.errors import UserError
+from core.spec import AUGMENTATIONS
 from core.terminal import Terminal
+
+_FIX_HELP = "recommended, all, none, or codes of findings such as duplicate_rows,html or rare_labels:other"
 
 # What the person did not cause and cannot mend by other input.
 _NOT_THEIR_INPUT = ("disk_full", "push_failed", "download_failed", "out_of_memory")
@@ -40,6 +44,11 @@ def parser() -> argparse.ArgumentParser:
 
     inspect = add("inspect")
     inspect.add_argument("file", type=Path)
+    inspect.add_argument("--task", help=f"what it is for: {', '.join(SHAPES)}; guessed where left out")
+    inspect.add_argument("--column", action="append", default=[], metavar="ROLE=COLUMN", help="a column by hand")
+    inspect.add_argument("--fix", metavar="FIXES", help=_FIX_HELP)
+    inspect.add_argument("--out", type=Path, help="where to write the mended table: .csv, .jsonl or .parquet")
+    _reading(inspect)
 
     train = add("train")
     train.add_argument("--task", default="classification")
@@ -47,6 +56,15 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--text", help="column with the text; guessed where left out")
     train.add_argument("--label", help="column with the label; guessed where left out")
     train.add_argument("--test", type=Path, help="a second file with the test rows")
+    train.add_argument("--fix", metavar="FIXES", default="recommended", help=_FIX_HELP)
+    train.add_argument("--split-column", help="column that says which rows are for training, validation and test")
+    train.add_argument("--group-column", help="rows with the same value of this column stay together")
+    train.add_argument(
+        "--augment", metavar="METHODS", help=f"changed copies of training rows: {', '.join(AUGMENTATIONS)}"
+    )
+    train.add_argument("--copies", type=float, default=1.0, help="changed copies for each training row")
+    train.add_argument("--balance", action="store_true", help="more copies for smaller classes")
+    _reading(train)
     train.add_argument("--model", default="starter", help="starter, a Hub id, a folder, or a run's id")
     train.add_argument("--set", action="append", default=[], metavar="KNOB=VALUE", help="a hyperparameter by hand")
     train.add_argument("--name", default="")
@@ -69,6 +87,15 @@ def parser() -> argparse.ArgumentParser:
     publish.add_argument("--repo", required=True, help="name, or owner/name, on the Hub")
     publish.add_argument("--public", action="store_true")
     return top
+
+
+def _reading(command: argparse.ArgumentParser) -> None:
+    """Flags for what is otherwise found out about a file."""
+    command.add_argument("--encoding", help="such as gbk or cp1252")
+    command.add_argument("--delimiter", help="character between cells; tab for a tab")
+    command.add_argument("--title-rows", type=int, help="rows above the header to pass over")
+    command.add_argument("--header", choices=("yes", "no"), help="whether the first row holds the names")
+    command.add_argument("--part", help="sheet of a workbook, list in a JSON document, file in an archive")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.data import checking
+from core.data.doctor.examining import Fixes
+from core.data.options import ReadOptions
 from core.data.profiling import token_lengths
 from core.data.store import Table, TableStore
+from core.data.survey import Question, survey
+from core.data.understanding import SAMPLE_ROWS, understand
 from core.errors import Fact, UserError
 from core.models import fetching
 from core.models.loading import check_folder, resolve
@@ -21,7 +25,17 @@ from core.runs.progress import Progress, fold
 from core.runs.store import RunRecord, RunStore
 from core.runs.supervisor import Supervisor
 from core.settings import Settings
-from core.spec import DataChoice, ModelChoice, TrainSpec, build, knobs
+from core.spec import (
+    AUGMENTATIONS,
+    MOST_COPIES,
+    AugmentChoice,
+    DataChoice,
+    ModelChoice,
+    SplitChoice,
+    TrainSpec,
+    build,
+    knobs,
+)
 from core.tasks.base import Prediction, find
 from core.terminal import Terminal
 from core.training.recommending import recommend
@@ -42,9 +56,13 @@ class RunFailedError(Exception):
 
 def inspect(given: argparse.Namespace, settings: Settings, terminal: Terminal) -> dict[str, Any]:
     """What a file is and what is wrong with it."""
+    from core.data.inspecting import Request
     from core.data.inspecting import inspect as look
 
-    return look(given.file, settings)
+    columns = dict(pair.partition("=")[::2] for pair in given.column)
+    # A file to write without a word on fixes is wanted mended.
+    fixes = fixes_named(given.fix if given.fix is not None else "recommended" if given.out else "none")
+    return look(Request(given.file, given.task, columns, _options(given), fixes, given.out), settings)
 
 
 def train(given: argparse.Namespace, settings: Settings, terminal: Terminal) -> dict[str, Any]:
@@ -52,13 +70,11 @@ def train(given: argparse.Namespace, settings: Settings, terminal: Terminal) -> 
     task = find(given.task)
     chosen = _assignments(given.set)
     runs, tables = RunStore(settings.home), TableStore(settings)
-    table = tables.add(given.data, OWNER, given.data.name)
+    table = tables.add(given.data, OWNER, given.data.name, _options(given))
     test = tables.add(given.test, OWNER, given.test.name) if given.test else None
-    columns = _columns(given, tables, table)
+    data = _data_choice(given, settings, tables, table, test)
     model = _model_choice(given.model, settings, runs)
-    spec = _spec(task.id, table, test, columns, model, chosen, settings, runs, tables)
-    test_frame = tables.frame(test.id, OWNER, list(columns.values())) if test else None
-    task.prepare(tables.frame(table.id, OWNER, list(columns.values())), spec, settings.limits, test_frame)
+    spec = _spec(task.id, data, model, chosen, settings, runs, tables)
 
     supervisor = Supervisor(settings, runs, own_only=True)
     supervisor.start()
@@ -149,14 +165,93 @@ def _assignments(pairs: list[str]) -> dict[str, str]:
     return chosen
 
 
+def fixes_named(words: str) -> Fixes:
+    """The fixes that a flag names: `recommended`, `all`, `none`, or `code` and `code:fix` with commas between.
+
+    Raises:
+        UserError: `fix_unknown`.
+    """
+    from core.data.doctor.checks import CHECKS
+
+    if words == "recommended":
+        return "recommended"
+    if words == "all":
+        return "all"
+    known = {check.code for check in CHECKS}
+    chosen: dict[str, str] = {}
+    for word in [] if words in ("none", "") else words.split(","):
+        code, _, fix = word.strip().partition(":")
+        if code not in known:
+            raise UserError("fix_unknown", fix=code[:40], known=", ".join(sorted(known)))
+        chosen[code] = fix
+    return chosen
+
+
+def _options(given: argparse.Namespace) -> ReadOptions:
+    delimiter = {"tab": "\t", "none": ""}.get(given.delimiter or "-", given.delimiter)
+    header = None if given.header is None else given.header == "yes"
+    return ReadOptions(given.encoding, delimiter, given.title_rows, header, given.part)
+
+
+def _data_choice(
+    given: argparse.Namespace, settings: Settings, tables: TableStore, table: Table, test: Table | None
+) -> DataChoice:
+    """Everything about the data, checked: columns, fixes as they will be applied, split, augmentation.
+
+    Raises:
+        UserError: `column_not_guessed`, and whatever keeps the table from being trained on.
+    """
+    columns = _columns(given, tables, table)
+    if given.split_column:
+        split = SplitChoice(method="column", column=given.split_column)
+    elif given.group_column:
+        split = SplitChoice(method="group", column=given.group_column)
+    else:
+        split = SplitChoice()
+    chosen = build(data=DataChoice(table=table.id, columns={}), **_assignments(given.set))
+    question = Question(
+        str(tables.path(table.id, OWNER)),
+        dict(columns),
+        given.task,
+        fixes_named(given.fix),
+        str(tables.path(test.id, OWNER)) if test else None,
+        validation_fraction=chosen.validation_fraction,
+        test_fraction=chosen.test_fraction,
+        seed=chosen.seed,
+        split=split,
+    )
+    found = survey(settings, table.rows, question)
+    if found.error:
+        raise UserError(found.error[0], **found.error[1])
+    return DataChoice(
+        table=table.id,
+        columns=dict(columns),
+        test_table=test.id if test else None,
+        name=table.name,
+        fixes=found.applied,
+        split=split,
+        augment=_augment(given),
+    )
+
+
+def _augment(given: argparse.Namespace) -> AugmentChoice:
+    methods = [word.strip() for word in (given.augment or "").split(",") if word.strip()]
+    for method in methods:
+        if method not in AUGMENTATIONS:
+            raise UserError("augmentation_unknown", method=method[:40], known=", ".join(AUGMENTATIONS))
+    if not 0 <= given.copies <= MOST_COPIES:
+        raise UserError("copies_out_of_range", value=given.copies, high=MOST_COPIES)
+    return AugmentChoice.model_validate({"methods": methods, "copies": given.copies, "balance": given.balance})
+
+
 def _columns(given: argparse.Namespace, tables: TableStore, table: Table) -> dict[str, str]:
     asked = {role: column for role in ("text", "label") if (column := getattr(given, role))}
-    frame = tables.frame(table.id, OWNER)
-    columns = {**checking.guess_columns(frame), **asked}
+    guessed = understand(tables.frame(table.id, OWNER, rows=SAMPLE_ROWS), given.task).columns
+    columns = {role: name for role, name in guessed.items() if isinstance(name, str)} | asked
     for role in ("text", "label"):
         if role not in columns:
             raise UserError("column_not_guessed", role=role, columns=", ".join(table.columns[:20]))
-    checking.require_usable(frame, columns, tables.limits)
+    checking.require_columns(tables.frame(table.id, OWNER, rows=1), columns)
     return columns
 
 
@@ -184,9 +279,7 @@ def _model_choice(name: str, settings: Settings, runs: RunStore) -> ModelChoice:
 
 def _spec(
     task: str,
-    table: Table,
-    test: Table | None,
-    columns: dict[str, str],
+    data: DataChoice,
     model: ModelChoice,
     chosen: dict[str, str],
     settings: Settings,
@@ -194,14 +287,14 @@ def _spec(
     tables: TableStore,
 ) -> TrainSpec:
     """The spec with recommended values where nothing was chosen by hand."""
-    data = DataChoice(table=table.id, columns=columns, test_table=test.id if test else None, name=table.name)
+    table, text, label = tables.get(data.table, OWNER), str(data.columns["text"]), str(data.columns["label"])
     first = build(task=task, data=data, model=model, **chosen)
     facts = describe(model, settings, runs, OWNER, max_length=first.max_length, batch_size=first.batch_size)
-    frame = tables.frame(table.id, OWNER, [columns["label"]])
+    frame = tables.frame(table.id, OWNER, [label])
     advice = recommend(
-        rows=round(table.rows * (1 - first.validation_fraction - (0 if test else first.test_fraction))),
-        classes=frame[columns["label"]].nunique(),
-        tokens_p95=_tokens_p95(settings, tables.path(table.id, OWNER), columns["text"], facts),
+        rows=round(table.rows * (1 - first.validation_fraction - (0 if data.test_table else first.test_fraction))),
+        classes=frame[label].nunique(),
+        tokens_p95=_tokens_p95(settings, tables.path(table.id, OWNER), text, facts),
         facts=facts,
     )
     return build(task=task, data=data, model=model, **({name: a.value for name, a in advice.items()} | chosen))
@@ -273,7 +366,7 @@ def _finished(name: str, settings: Settings) -> tuple[Path, str]:
 
 def _read_file(path: Path, settings: Settings) -> "pd.DataFrame":
     tables = TableStore(settings)
-    return tables.frame(tables.add(path, OWNER, path.name, single_column=True).id, OWNER)
+    return tables.frame(tables.add(path, OWNER, path.name, ReadOptions(single_column=True)).id, OWNER)
 
 
 def _answers(task_id: str, folder: Path, texts: list[str]) -> tuple[list[Prediction], list[str]]:
@@ -288,7 +381,7 @@ def _answers(task_id: str, folder: Path, texts: list[str]) -> tuple[list[Predict
 
 
 def _predict_file(given: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    from core.data.writing import write_predictions
+    from core.data.writing import write_table
 
     if given.text is None or given.out is None:
         raise UserError("predict_needs_text_and_out")
@@ -300,5 +393,5 @@ def _predict_file(given: argparse.Namespace, settings: Settings) -> dict[str, An
     frame["prediction"], frame["confidence"] = "", ""
     frame.loc[filled, "prediction"] = [a.label for a in answers]
     frame.loc[filled, "confidence"] = [f"{a.confidence:.4f}" for a in answers]
-    write_predictions(frame, given.out, source=given.data)
+    write_table(frame, given.out, source=given.data)
     return {"rows": len(frame), "answered": len(answers), "out": str(given.out)}

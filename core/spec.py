@@ -32,20 +32,59 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class SplitChoice(Frozen):
+    """How the rows are divided into training, validation and test.
+
+    Attributes:
+        method: `fraction` draws rows by their share, class by class; `column` reads the part from a column; `group`
+            keeps all rows with the same value of a column (one customer, one document) in the same part.
+        column: the column that `column` and `group` need.
+    """
+
+    method: Literal["fraction", "column", "group"] = "fraction"
+    column: str | None = None
+
+
+MOST_COPIES = 10
+AUGMENTATIONS = ("delete", "swap", "synonyms", "typos", "noise")
+
+
+class AugmentChoice(Frozen):
+    """Changed copies of training rows. No method means none.
+
+    Attributes:
+        methods: which kinds of change, a copy gets one of them.
+        copies: copies for each training row.
+        strength: share of the words of a text that are changed.
+        balance: whether smaller classes get more copies, up to the size of the largest one.
+    """
+
+    methods: tuple[Literal["delete", "swap", "synonyms", "typos", "noise"], ...] = ()
+    copies: float = Field(default=1.0, ge=0, le=MOST_COPIES)
+    strength: float = Field(default=0.1, ge=0.02, le=0.5)
+    balance: bool = False
+
+
 class DataChoice(Frozen):
     """Which table, and what its columns mean.
 
     Attributes:
         table: id of a table in the table store.
-        columns: role -> column name, the roles that the task asks for (`text`, `label`).
+        columns: role -> column name or names, the roles that the task asks for (`text`, `label`).
         test_table: id of a second table with the test rows; None holds rows of the first one out.
         name: the file's name, for people.
+        fixes: what is mended before training, finding's code -> name of the fix.
+        split: how the rows are divided.
+        augment: changed copies of training rows.
     """
 
     table: str = Field(pattern=r"^[0-9a-f]{64}$")
-    columns: dict[str, str]
+    columns: dict[str, str | tuple[str, ...]]
     test_table: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     name: str = ""
+    fixes: dict[str, str] = {}
+    split: SplitChoice = SplitChoice()
+    augment: AugmentChoice = AugmentChoice()
 
 
 class ModelChoice(Frozen):

@@ -92,5 +92,13 @@ def train_spec(visit: Visit) -> TrainSpec:
         n: int(v) if fields[n].whole and float(v).is_integer() else v
         for n, v in {**settled(visit).values, **shares}.items()
     }
-    table = DataChoice(table=data.table.id, columns=data.columns, test_table=draft.test_table, name=data.table.name)
-    return spec.build(data=table, model=draft.model, **values)
+    table = DataChoice(
+        table=data.table.id,
+        columns=data.columns,
+        test_table=draft.test_table,
+        name=data.table.name,
+        fixes=data.applied,
+        split=draft.split,
+        augment=draft.augment,
+    )
+    return spec.build(task=draft.task, data=table, model=draft.model, **values)

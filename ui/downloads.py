@@ -1,20 +1,30 @@
 """Files that leave the house: a route of our own, because gradio serves a file to whoever knows its address."""
 
+import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from core.data.mending import mend
+from core.data.understanding import known_columns
 from core.errors import UserError
 from core.publishing import archive, card
 from ui import guard
-from ui.page import House
+from ui.overview import question
+from ui.page import House, Visit
+from ui.text import Text
+
+_MENDED = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
 
 
 def routes(house: House) -> list[Route]:
-    """`GET /download/<run>/model.zip`, for the run's owner only; anybody else gets what an unknown run gets."""
+    """A run's model for its owner (anybody else gets what an unknown run gets), and one's own table as it is mended."""
 
     def model_zip(request: Request) -> Response:
         run_id = request.path_params["run_id"]
@@ -36,7 +46,45 @@ def routes(house: House) -> list[Route]:
             },
         )
 
-    return [Route("/download/{run_id}/model.zip", model_zip, methods=["GET"])]
+    def mended(request: Request) -> Response:
+        kind = request.path_params["kind"]
+        try:
+            visit = Visit(house, Text("en"), guard.owner(request, house.settings))
+            if kind not in _MENDED or visit.draft.table is None:
+                return PlainTextResponse("Not found", 404)
+            return _mended(visit, kind)
+        except UserError:
+            return PlainTextResponse("Not found", 404)
+
+    return [
+        Route("/download/table/mended.{kind}", mended, methods=["GET"]),
+        Route("/download/{run_id}/model.zip", model_zip, methods=["GET"]),
+    ]
+
+
+def _mended(visit: Visit, kind: str) -> Response:
+    """The person's table after the fixes that they chose; the file lives as long as it takes to send it."""
+    table = visit.house.tables.get(str(visit.draft.table), visit.owner)
+    folder = Path(tempfile.mkdtemp(prefix=".mended-", dir=visit.house.settings.home))
+    try:
+        out = folder / f"mended.{kind}"
+        columns = known_columns(visit.draft.columns, list(table.columns))
+        mend(visit.house.settings, table.rows, question(visit, table, columns), out, for_excel=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return FileResponse(
+        out,
+        media_type=_MENDED[kind],
+        filename=f"{_stem(table.name)}-mended.{kind}",
+        headers={"Cache-Control": "no-store"},
+        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
+    )
+
+
+def _stem(name: str) -> str:
+    """A table's name as a file name that no browser or system stumbles over."""
+    return re.sub(r"[^\w.-]+", "_", name.rsplit(".", 1)[0])[:60].strip("._") or "table"
 
 
 def _read(found: list[archive.Entry]) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core import files
-from core.spec import ModelChoice
+from core.spec import AugmentChoice, ModelChoice, SplitChoice
 
 
 class Draft(BaseModel):
@@ -16,7 +16,12 @@ class Draft(BaseModel):
 
     Attributes:
         table: id of the table with the examples.
-        columns: role -> column name.
+        task: id of what the examples are for.
+        columns: role -> column name or names.
+        guess: why this task and these columns: `task`, `reason`, `facts`, `languages`; None where they were chosen.
+        fixes: what is mended, finding's code -> fix.
+        split: how the rows are divided.
+        augment: changed copies of training rows.
         test_table: id of a table with test rows of the person's own.
         model: which model to start from.
         knobs: the settings moved by hand; the others follow the recommendation.
@@ -28,7 +33,12 @@ class Draft(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     table: str | None = None
-    columns: dict[str, str] = {}
+    task: str = "classification"
+    columns: dict[str, str | tuple[str, ...]] = {}
+    guess: dict[str, Any] | None = None
+    fixes: dict[str, str] = {}
+    split: SplitChoice = SplitChoice()
+    augment: AugmentChoice = AugmentChoice()
     test_table: str | None = None
     model: ModelChoice = ModelChoice()
     knobs: dict[str, float] = {}

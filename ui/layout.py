@@ -71,14 +71,14 @@ def build(root: gr.Blocks, page: Page) -> None:
         opened = page.listen(items[name].select, _opened(name, tab), [touched], tab.parts, js=_TOUCHED)
         page.listen(tab.parts["next"].click, _leads(name), None, {"tabs": tabs})
         if name == "data":
-            page.listen(opened.then, data.measure, None, {"lengths": tab.parts["lengths"]})
+            data.finish(page, opened, tab.parts)
         if name == "tryit":
             page.listen(opened.then, tryit.warm, None, {}, concurrency_limit=4)
     page.listen(root.load, built["training"].view, None, built["training"].parts)
     loaded = page.listen(
         root.load, _restored, None, {"tabs": tabs, **{f"data {k}": v for k, v in built["data"].parts.items()}}
     )
-    page.listen(loaded.then, data.measure, None, {"lengths": built["data"].parts["lengths"]})
+    data.finish(page, loaded, built["data"].parts)
 
 
 def _opened(name: str, tab: Tab) -> Any:

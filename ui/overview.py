@@ -1,13 +1,17 @@
 """What the chosen table amounts to: usable rows, labels, parts, findings, or the reason why it cannot be used."""
 
-from dataclasses import dataclass, field
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.data.findings import from_note
+from core.data.shapes import SHAPES, column_names
 from core.data.store import Table
-from core.data.survey import Question, survey
+from core.data.survey import Question, Survey, survey
+from core.data.understanding import known_columns
 from core.errors import UserError
 from core.spec import knobs
+from core.tasks.base import all_tasks
 from ui.page import Visit
 
 
@@ -17,24 +21,33 @@ class Overview:
 
     Attributes:
         table: the chosen table, None before there is one.
-        columns: role -> column name.
+        columns: role -> column name or names.
         counts: label -> usable rows, the most frequent first.
         sizes: part -> rows.
-        findings: what was seen and mended, as `{"code", "rows", "severity", …}`.
+        findings: what was seen and mended, as `Finding.as_dict()`.
+        applied: finding's code -> fix, as it was really done.
+        train_counts: label -> training rows.
         error: why it cannot be trained on.
     """
 
     table: Table | None = None
-    columns: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     findings: tuple[dict[str, Any], ...] = ()
+    applied: dict[str, str] = field(default_factory=dict)
+    train_counts: dict[str, int] = field(default_factory=dict)
     error: UserError | None = None
 
     @property
     def usable(self) -> bool:
         """Whether a run can be started with it."""
         return self.table is not None and self.error is None and bool(self.sizes)
+
+    @property
+    def rows(self) -> int:
+        """Examples in all parts."""
+        return sum(self.sizes.values())
 
 
 def fractions(visit: Visit) -> dict[str, float]:
@@ -52,23 +65,66 @@ def overview(visit: Visit) -> Overview:
         table = visit.house.tables.get(draft.table, visit.owner)
     except UserError as error:
         return Overview(error=error)
-    parts = fractions(visit)
-    key = ("overview", visit.owner, table.id, tuple(sorted(draft.columns.items())), draft.test_table, *parts.values())
-    return visit.house.memory.once(key, lambda: _work_out(visit, table))
+    columns = known_columns(draft.columns, list(table.columns))
+    return _with_notes(table, columns, visit.house.memory.once(_key(visit), lambda: _work_out(visit, table, columns)))
 
 
-def _work_out(visit: Visit, table: Table) -> Overview:
-    draft, house = visit.draft, visit.house
-    columns = {role: name for role, name in draft.columns.items() if name in table.columns}
+def surveyed(visit: Visit) -> bool:
+    """Whether `overview` answers at once."""
+    return visit.draft.table is None or visit.house.memory.knows(_key(visit))
+
+
+def question(visit: Visit, table: Table, columns: dict[str, str | tuple[str, ...]]) -> Question:
+    """What the doctor is asked about the chosen table."""
+    draft, tables = visit.draft, visit.house.tables
+    return Question(
+        table=str(tables.path(table.id, visit.owner)),
+        columns=columns,
+        task=draft.task,
+        fixes=draft.fixes,
+        test_table=str(tables.path(draft.test_table, visit.owner)) if draft.test_table else None,
+        **fractions(visit),
+        seed=int(draft.knobs.get("seed", knobs()["seed"].default)),
+        split=draft.split,
+    )
+
+
+def _key(visit: Visit) -> Hashable:
+    draft = visit.draft
+    chosen = (tuple(sorted(draft.columns.items())), tuple(sorted(draft.fixes.items())), draft.split, draft.task)
+    seed = draft.knobs.get("seed")
+    return ("overview", visit.owner, draft.table, *chosen, draft.test_table, seed, *fractions(visit).values())
+
+
+def _with_notes(table: Table, columns: dict[str, str | tuple[str, ...]], found: Overview) -> Overview:
     notes = tuple(from_note(dict(note)).as_dict() for note in table.notes)
-    if missing := next((role for role in ("text", "label") if role not in columns), None):
-        return Overview(table, columns, findings=notes, error=UserError("column_not_chosen", role=missing))
-    test = str(house.tables.path(draft.test_table, visit.owner)) if draft.test_table else None
-    path = str(house.tables.path(table.id, visit.owner))
-    question = Question(path, columns, test, **fractions(visit), seed=int(knobs()["seed"].default))
+    return replace(found, table=table, columns=columns, findings=(*notes, *found.findings))
+
+
+def _work_out(visit: Visit, table: Table, columns: dict[str, str | tuple[str, ...]]) -> Overview:
+    task = visit.draft.task
+    missing = SHAPES[task].missing(columns)
+    if missing and not column_names(columns):
+        return Overview(error=UserError("column_not_chosen", role=_role(visit, missing)))
     try:
-        found = survey(house.settings, table.rows, question)
+        found = survey(visit.house.settings, table.rows, question(visit, table, columns))
     except UserError as error:
-        return Overview(table, columns, findings=notes, error=error)
-    error = UserError(found.error[0], **found.error[1]) if found.error else None
-    return Overview(table, columns, found.counts, found.sizes, (*notes, *found.findings), error)
+        return Overview(error=error)
+    return Overview(
+        counts=found.counts,
+        sizes=found.sizes,
+        findings=found.findings,
+        applied=found.applied,
+        train_counts=found.train_counts,
+        error=UserError("column_not_chosen", role=_role(visit, missing)) if missing else _error(task, found),
+    )
+
+
+def _role(visit: Visit, role: str) -> str:
+    return visit.text(f"data.role.{role}")
+
+
+def _error(task: str, found: Survey) -> UserError | None:
+    if found.error:
+        return UserError(found.error[0], **found.error[1])
+    return None if task in all_tasks() else UserError("task_not_trained_yet", known=", ".join(all_tasks()))

@@ -96,11 +96,18 @@ class Page:
         handler: Callable[..., Any],
         inputs: Any = None,
         parts: Parts | None = None,
+        *,
+        told: bool = False,
         **options: Any,
     ) -> Any:
-        """Wire `handler(visit, *values) -> {part name: new value}` to an event; parts not named stay as they are."""
+        """Wire `handler(visit, *values) -> {part name: new value}` to an event; parts not named stay as they are.
+
+        With `told`, the handler's first value is what the browser told with the event, a dictionary.
+        """
         parts = parts or {}
         answer = at_the_edge(self, handler, list(parts))
+        if told:
+            answer = with_event(answer)
         wired = {"api_visibility": "private", "show_progress": "hidden"} | options
         if isinstance(trigger, list):
             return gr.on(trigger, answer, inputs, list(parts.values()), **wired)
@@ -140,6 +147,16 @@ def at_the_edge(page: Page, handler: Callable[..., Any], names: list[str]) -> Ca
             raise as_sentence(page.text, error) from None
 
     return answer
+
+
+def with_event(answer: Callable[..., Any]) -> Callable[..., Any]:
+    """A gradio handler that passes on what the browser told with its event."""
+
+    def answer_event(request: gr.Request, event: gr.EventData, *values: Any) -> Any:
+        data = event._data if isinstance(event._data, dict) else {}
+        return answer(request, data, *values)
+
+    return answer_event
 
 
 def as_sentence(text: Text, error: Exception) -> gr.Error:

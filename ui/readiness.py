@@ -92,8 +92,15 @@ def judge(visit: Visit, tab: str, way: dict[str, str]) -> Ready:
 def _data(visit: Visit, way: dict[str, str]) -> Ready:
     text, data = visit.text, overview(visit)
     if data.usable:
-        headline = text("ready.data.done", rows=sum(data.sizes.values()), labels=len(data.counts))
-        return Ready("done", headline, text("ready.data.done_detail"), "model")
+        if data.counts:
+            headline = text("ready.data.done", rows=data.rows, labels=len(data.counts))
+        else:
+            headline = text("ready.data.done_plain", rows=data.rows)
+        flaws = sum(1 for f in data.findings if f["recommended"] and not f["applied"])
+        detail = text("ready.data.fix_detail", n=flaws) if flaws else text("ready.data.done_detail")
+        return Ready("done", headline, detail, "model")
+    if data.error and data.error.code == "task_not_trained_yet":
+        return Ready("todo", text("ready.data.checked", rows=data.rows), text.error(data.error))
     if data.error:
         return Ready("problem", text("ready.data.problem"), text.error(data.error))
     return Ready("todo", text("ready.data.todo"), text("ready.data.todo_detail"))

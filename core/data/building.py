@@ -28,13 +28,16 @@ class Parsed:
     Attributes:
         table: text columns, and `ROW_COLUMN` with the rows' numbers as a spreadsheet shows them (header is 1).
         id: sha256 of names, row numbers and cells, whatever the file's encoding and delimiter were.
-        facts: `format`, `encoding`, `delimiter`.
+        facts: `format` (csv, tsv, text, xlsx, json, jsonl, parquet, po, mo, tmx, folders), `container` (gzip, zip or
+            empty), `encoding` and `delimiter` (empty where there is none), `title_rows` (passed over above the header),
+            `header` (whether the names come from the file), `part` and `parts` (the sheet, list or file read, and all
+            there are to choose from; empty where there is no choice).
         notes: what was mended while reading, as `{"code", "rows", …}`.
     """
 
     table: "pa.Table"
     id: str
-    facts: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
     notes: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -42,16 +45,17 @@ class TableBuilder:
     """Takes the header and then record after record.
 
     Args:
-        header: cells of the first record.
+        header: cells of the first record; all of them empty for a table without names.
         number: that record's number in the file, from 1.
         limits: bounds on rows and columns.
         joint: what to put between cells that belong to one text.
+        named: whether the header is certain. It is then never taken for data, and a row that equals it is a row.
 
     Raises:
         UserError: `file_too_many_columns`.
     """
 
-    def __init__(self, header: list[str], number: int, limits: Limits, joint: str) -> None:
+    def __init__(self, header: list[str], number: int, limits: Limits, joint: str, *, named: bool = False) -> None:
         while len(header) > 1 and not header[-1].strip(_BLANKS) and len(header) > limits.columns:
             header = header[:-1]
         if len(header) > limits.columns:
@@ -60,6 +64,7 @@ class TableBuilder:
         self._header_number = number
         self._limits = limits
         self._joint = joint
+        self._named = named
         self._names, self._renamed = unique_names(header)
         self._text_column: int | None = None
         self._pending: list[list[str]] = []
@@ -111,7 +116,8 @@ class TableBuilder:
             raise UserError("file_one_column", columns=len(names))
         self._digest.update(json.dumps(names).encode())
         renamed = [name for name in self._renamed if name in names]
-        return Parsed(table.select([*names, ROW_COLUMN]), self._digest.hexdigest(), notes=self._notes(renamed))
+        facts = {"header": any(map(_filled, self._header))}
+        return Parsed(table.select([*names, ROW_COLUMN]), self._digest.hexdigest(), facts, self._notes(renamed))
 
     def _notes(self, renamed: list[str]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -124,7 +130,7 @@ class TableBuilder:
             found.append({"code": "repeated_header", "rows": self._headers})
         if self._headless:
             found.append({"code": "header_missing", "rows": 1})
-        elif renamed:
+        elif renamed and any(map(_filled, self._header)):
             found.append({"code": "columns_renamed", "rows": 0, "columns": ", ".join(renamed[:5])})
         return found
 
@@ -146,12 +152,12 @@ class TableBuilder:
         self._batches.append(pa.record_batch(arrays, names=[*self._names, ROW_COLUMN]))
 
     def _look_at_first_rows(self) -> None:
-        if is_data(self._header, self._pending):
+        if not self._named and is_data(self._header, self._pending):
             self._headless = True
             self._pending.insert(0, self._header)
             self._numbers.insert(0, self._header_number)
             self._rows += 1
-            self._header = [f"column {place}" for place in range(1, len(self._header) + 1)]
+            self._header = [""] * len(self._header)
             self._names, self._renamed = unique_names(self._header)
         width = len(self._header)
         regular = [row for row in self._pending if len(row) == width] or [[""] * width]
@@ -162,7 +168,7 @@ class TableBuilder:
         """The pending rows, each as wide as the header, without copies of the header."""
         rows, numbers, width = [], [], len(self._header)
         for cells, number in zip(self._pending, self._numbers, strict=True):
-            if cells == self._header:
+            if not self._named and cells == self._header:
                 self._headers += 1
                 continue
             rows.append(cells if len(cells) == width else self._fit(cells, width))

@@ -1,4 +1,4 @@
-"""What the data check says: a code, how many rows, and the facts that its sentence needs."""
+"""What the data check says: a code, how many rows, the facts that its sentence needs, and what can be done about it."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -12,16 +12,35 @@ _NAME_CHARACTERS = 40
 
 
 @dataclass(frozen=True)
+class Sample:
+    """One of the rows that a finding is about.
+
+    Attributes:
+        row: its number as a spreadsheet shows it.
+        before: column -> what is there, shortened.
+        after: column -> what the fix makes of it; None where the row is taken out or nothing is offered.
+    """
+
+    row: int
+    before: dict[str, str]
+    after: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
 class Finding:
     """One thing that was seen in the rows.
 
     Attributes:
-        code: key of the sentence, `findings.<code>` in the locales.
+        code: key of the sentences `findings.<code>` and `why.<code>` in the locales.
         rows: how many rows it is about.
         severity: `error` stops training, `warning` is worth a look, `info` is mended without loss.
         facts: numbers and names for the sentence.
         examples: a few rows, numbered as a spreadsheet shows them (the header is row 1).
-        fix: what preparing does about it by itself, None where it leaves the rows as they are.
+        fix: the fix that is offered first, None where nothing can be done by a button.
+        fixes: all fixes to choose from, `fix` first.
+        recommended: whether the fix belongs to those applied all at once.
+        applied: the fix that was applied; `rows` is then how many rows it changed or took out.
+        samples: up to three rows with what the fix makes of them.
     """
 
     code: str
@@ -30,20 +49,33 @@ class Finding:
     facts: dict[str, Fact] = field(default_factory=dict)
     examples: tuple[int, ...] = ()
     fix: str | None = None
+    fixes: tuple[str, ...] = ()
+    recommended: bool = False
+    applied: str | None = None
+    samples: tuple[Sample, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The finding, JSON-ready."""
-        return asdict(self) | {"examples": list(self.examples)}
+        return asdict(self) | {
+            "examples": list(self.examples),
+            "fixes": list(self.fixes),
+            "samples": [asdict(sample) for sample in self.samples],
+        }
 
 
-_NOTES_WORTH_A_LOOK = frozenset({"ragged_rows", "open_quotes", "broken_characters", "header_missing"})
+_NOTES_WORTH_A_LOOK = frozenset(
+    {
+        "ragged_rows", "open_quotes", "broken_characters", "header_missing", "mixed_encodings", "formulas_without_value",
+        "columns_left_out", "json_lines_skipped",
+    }
+)  # fmt: skip
 
 
 def from_note(note: dict[str, Any]) -> Finding:
-    """The finding that a note of reading (`Table.notes`) amounts to."""
+    """The finding that a note of reading (`Table.notes`) amounts to. It is mended already, without a choice."""
     severity: Severity = "warning" if note["code"] in _NOTES_WORTH_A_LOOK else "info"
     facts = {name: value for name, value in note.items() if name not in ("code", "rows")}
-    return Finding(note["code"], note["rows"], severity, facts, fix="mended")
+    return Finding(note["code"], note["rows"], severity, facts, fix="mended", applied="mended")
 
 
 def examples(rows: "list[int] | Any") -> tuple[int, ...]:

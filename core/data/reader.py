@@ -2,44 +2,18 @@
 
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core import files
-from core.data import delimited
 from core.data.building import Parsed
+from core.data.formats import parse_any
+from core.data.options import ReadOptions
 from core.errors import UserError
 from core.processes import limit_self
 from core.settings import Limits
 
 TOO_HEAVY = 3
-
-
-@dataclass(frozen=True)
-class Format:
-    """A kind of file. `sniff` looks at the content, never at the name; `parse(path, limits, single_column=…)` reads."""
-
-    name: str
-    sniff: Callable[[Path], bool]
-    parse: Callable[..., Parsed]
-
-
-# Asked in this order; a new kind of file is a module and a line here, before the one that takes any text.
-FORMATS: tuple[Format, ...] = (Format("delimited", delimited.sniff, delimited.parse),)
-
-
-def parse(path: Path, limits: Limits, *, single_column: bool = False) -> Parsed:
-    """The table in a file.
-
-    Raises:
-        UserError: `file_empty` and what the format's reader raises.
-    """
-    if path.stat().st_size == 0:
-        raise UserError("file_empty")
-    reader = next(f for f in FORMATS if f.sniff(path))
-    return reader.parse(path, limits, single_column=single_column)
 
 
 def write(parsed: Parsed, destination: Path) -> dict[str, Any]:
@@ -59,19 +33,19 @@ def write(parsed: Parsed, destination: Path) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> int:
     """Read, write, and print `{"facts"}` or `{"error"}` as one JSON line."""
-    options = json.loads(arguments[2])
-    limits = Limits(**options["limits"])
+    asked = json.loads(arguments[2])
+    limits = Limits(**asked["limits"])
     limit_self(limits.reader_memory, limits.reader_cpu)
     import pyarrow as pa
 
     # The default pool reserves address space far ahead of use, which the memory limit would count.
     pa.set_memory_pool(pa.system_memory_pool())
     try:
-        parsed = parse(Path(arguments[0]), limits, single_column=options["single_column"])
+        parsed = parse_any(Path(arguments[0]), limits, ReadOptions(**asked["options"]))
         answer: dict[str, Any] = {"facts": write(parsed, Path(arguments[1]))}
     except UserError as error:
         answer = {"error": error.as_dict()}
-    except MemoryError:
+    except (MemoryError, RecursionError, pa.ArrowMemoryError):
         return TOO_HEAVY
     sys.stdout.write(json.dumps(answer) + "\n")
     return 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.data.building import ROW_COLUMN
+from core.data.options import DECIDE_YOURSELF, ReadOptions
 from core.data.reader import TOO_HEAVY
 from core.errors import UserError
 from core.processes import spawn
@@ -19,17 +20,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def read(path: Path, destination: Path, settings: Settings, *, single_column: bool = False) -> dict[str, Any]:
+def read(path: Path, destination: Path, settings: Settings, options: ReadOptions = DECIDE_YOURSELF) -> dict[str, Any]:
     """Read `path` in a child and store its table at `destination` (parquet, every column text).
 
     Args:
         path: a file of any kind; its content decides, not its name.
         destination: where to write.
         settings: limits.
-        single_column: whether a file of one column will do, as for texts to predict.
+        options: what a person decided about reading.
 
     Returns:
-        `id`, `rows`, `columns`, `format`, `encoding`, `delimiter`, `notes`.
+        `id`, `rows`, `columns`, `notes`, and what `building.Parsed.facts` lists.
 
     Raises:
         UserError: `file_missing`, `file_too_large`, `file_too_heavy`, `file_unreadable`, `disk_full`, and the reader's
@@ -44,8 +45,8 @@ def read(path: Path, destination: Path, settings: Settings, *, single_column: bo
     if size > limits.file_bytes:
         limit_mb = limits.file_bytes // MEBIBYTE
         raise UserError("file_too_large", mb=max(limit_mb + 1, round(size / MEBIBYTE)), limit_mb=limit_mb)
-    options = json.dumps({"limits": asdict(limits), "single_column": single_column})
-    code, output = run(settings, "core.data.reader", [str(path.resolve()), str(destination.resolve()), options])
+    asked = json.dumps({"limits": asdict(limits), "options": asdict(options)})
+    code, output = run(settings, "core.data.reader", [str(path.resolve()), str(destination.resolve()), asked])
     try:
         answer = json.loads(output) if code == 0 else None
     except ValueError:
@@ -61,11 +62,11 @@ def read(path: Path, destination: Path, settings: Settings, *, single_column: bo
     return facts
 
 
-def run(settings: Settings, module: str, arguments: list[str]) -> tuple[int | None, bytes]:
-    """Exit status and output of a bounded child; None as status where the wall clock ended it."""
+def run(settings: Settings, module: str, arguments: list[str], wall: float | None = None) -> tuple[int | None, bytes]:
+    """Exit status and output of a bounded child; None as status where the wall clock (`reader_wall`) ended it."""
     child = spawn(settings, module, arguments, stdout=subprocess.PIPE)
     try:
-        output, _ = child.communicate(timeout=settings.limits.reader_wall)
+        output, _ = child.communicate(timeout=wall or settings.limits.reader_wall)
     except subprocess.TimeoutExpired:
         return None, b""
     finally:
@@ -82,8 +83,8 @@ def _kill(child: "subprocess.Popen[bytes]") -> None:
         child.kill()
 
 
-def load(path: Path, columns: Sequence[str] | None = None, rows: int | None = None) -> "pd.DataFrame":
-    """A stored table, or the first `rows` of it, as text; the index holds the rows' numbers in the spreadsheet.
+def load(path: Path, columns: Sequence[str] | None = None, rows: int | None = None, start: int = 0) -> "pd.DataFrame":
+    """A stored table, or `rows` of it from `start` on, as text; the index holds the rows' numbers in the spreadsheet.
 
     Raises:
         UserError: `column_missing`.
@@ -98,17 +99,26 @@ def load(path: Path, columns: Sequence[str] | None = None, rows: int | None = No
             if name not in known:
                 raise UserError("column_missing", column=name[:60], columns=", ".join(known[:20]))
         if rows is None:
-            table = file.read([*wanted, ROW_COLUMN])
+            table = file.read([*wanted, ROW_COLUMN]).slice(start)
         else:
-            batches, missing = [], rows
-            for batch in file.iter_batches(max(1, min(rows, 10_000)), columns=[*wanted, ROW_COLUMN]):
-                batches.append(batch.slice(0, missing))
-                missing -= batches[-1].num_rows
-                if missing <= 0:
-                    break
-            table = pa.Table.from_batches(batches)
+            table = pa.Table.from_batches(_some(file, [*wanted, ROW_COLUMN], rows, start))
         frame: pd.DataFrame = table.select([*wanted, ROW_COLUMN]).to_pandas()
     numbers = frame.pop(ROW_COLUMN)
     frame.index = numbers.to_numpy()
     frame.index.name = "row"
     return frame
+
+
+def _some(file: Any, columns: list[str], rows: int, start: int) -> list[Any]:
+    """Batches of some rows; groups of rows before them are passed over unread."""
+    first, groups = 0, list(range(file.num_row_groups))
+    while len(groups) > 1 and first + file.metadata.row_group(groups[0]).num_rows <= start:
+        first += file.metadata.row_group(groups.pop(0)).num_rows
+    batches, skip, missing = [], start - first, rows
+    for batch in file.iter_batches(max(1, min(rows + skip, 10_000)), row_groups=groups, columns=columns):
+        batches.append(batch.slice(min(skip, batch.num_rows), missing))
+        skip = max(0, skip - batch.num_rows)
+        missing -= batches[-1].num_rows
+        if missing <= 0:
+            break
+    return batches

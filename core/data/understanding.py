@@ -16,7 +16,7 @@ from core.data.roles import (
     TEXT_NAMES,
     name_words,
 )
-from core.data.shapes import SHAPES, Columns
+from core.data.shapes import SHAPES, Columns, column_names
 from core.errors import Fact
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Guess:
         columns: role -> column or columns.
         reason: key of the sentence that says why, `guess.<reason>` in the locales.
         facts: what that sentence needs.
-        languages: column -> code of its main language, only of columns with a role.
+        languages: column -> code of its main language, of those that hold texts or answers.
     """
 
     task: str
@@ -102,7 +102,8 @@ def understand(frame: "pd.DataFrame", task: str | None = None) -> Guess:
         candidates = (find(sample, profiles) for find in _IN_ORDER)
         guess = next((g for g in candidates if g), None) or Guess("classification", _any_text(profiles), "nothing_fits")
     told = {p.name: p.language for p in profiles if p.language}
-    names = [n for value in guess.columns.values() for n in ([value] if isinstance(value, str) else value)]
+    texts = {role.name for role in SHAPES[guess.task].roles if role.kind in ("text", "answer")}
+    names = column_names({role: value for role, value in guess.columns.items() if role in texts})
     return Guess(guess.task, guess.columns, guess.reason, guess.facts, {n: told[n] for n in names if n in told})
 
 

@@ -48,6 +48,8 @@ class Classification(Task):
             seed=spec.seed,
             limits=limits,
             test_frame=test_frame,
+            fixes=spec.data.fixes,
+            split=spec.data.split,
         )
 
     def load(self, folder: Path, split: "Split", spec: TrainSpec) -> tuple[Any, Any]:

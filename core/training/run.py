@@ -6,6 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from core import events, files
+from core.data.shapes import column_names
 from core.data.store import TableStore
 from core.device import Device, detect
 from core.errors import UserError
@@ -75,9 +76,11 @@ def train(
 
 def _rows(task: Task, spec: TrainSpec, owner: str, settings: Settings) -> tuple["Split", dict[str, int]]:
     tables = TableStore(settings)
-    columns = list(spec.data.columns.values())
+    columns = column_names(spec.data.columns)
+    if spec.data.split.method != "fraction" and spec.data.split.column:
+        columns.append(spec.data.split.column)
     frame = tables.frame(spec.data.table, owner, columns)
-    test = tables.frame(spec.data.test_table, owner, columns) if spec.data.test_table else None
+    test = tables.frame(spec.data.test_table, owner, column_names(spec.data.columns)) if spec.data.test_table else None
     split = task.prepare(frame, spec, settings.limits, test)
     counts: dict[str, int] = dict.fromkeys(split.labels, 0)
     for part in (split.train, split.validation, split.test):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.__main__ import main
-from core.data.preparing import REMOVING
+from core.data.preparing import REMOVING_FIXES
 from core.data.samples import SAMPLES
 from core.runs.store import RunStore
 from core.spec import DataChoice, build
@@ -176,7 +176,7 @@ def test_a_messy_spreadsheet_is_mended_and_every_change_is_said(body, tmp_path):
     assert "KeyError" not in said
     for words in ("have no text", "have no label", "repeat a text", "different labels", "only in capitals"):
         assert words in said
-    left_out = sum(f["rows"] for f in answer["findings"] if f["code"] in REMOVING)
+    left_out = sum(f["rows"] for f in answer["findings"] if f["applied"] in REMOVING_FIXES)
     assert sum(answer["rows"].values()) + left_out == 60
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from core.data import reader
-from core.data.writing import write_predictions
+from core.data.writing import write_table
 from core.errors import UserError
 from core.settings import Limits
 
@@ -32,7 +32,7 @@ NASTY = [
 def test_what_is_written_reads_back(tmp_path):
     path = tmp_path / "out.csv"
     frame = pd.DataFrame({"text": NASTY, "n": range(len(NASTY)), "confidence": [0.25] * len(NASTY)})
-    write_predictions(frame, path)
+    write_table(frame, path)
     assert rows_in(path) == [["text", "n", "confidence"], *[[t, str(i), "0.25"] for i, t in enumerate(NASTY)]]
     again = reader.parse(path, Limits()).table.to_pydict()
     assert again["text"] == NASTY
@@ -41,7 +41,7 @@ def test_what_is_written_reads_back(tmp_path):
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", " ="])
 def test_formulas_are_inert_in_cells_and_names(tmp_path, start):
     path = tmp_path / "out.csv"
-    write_predictions(pd.DataFrame({start + "A1": [start + 'HYPERLINK("x")', "fine"]}), path)
+    write_table(pd.DataFrame({start + "A1": [start + 'HYPERLINK("x")', "fine"]}), path)
     (name,), (cell,), _ = rows_in(path)
     assert name.startswith("'")
     assert cell == "'" + start + 'HYPERLINK("x")'
@@ -50,15 +50,15 @@ def test_formulas_are_inert_in_cells_and_names(tmp_path, start):
 def test_numbers_stay_numbers(tmp_path):
     path = tmp_path / "out.csv"
     cells = ["-5", "+3.2", "-1e-3", "-12 %", "1,5", "-"]
-    write_predictions(pd.DataFrame({"a": cells, "b": [-1.5] * 6}), path)
+    write_table(pd.DataFrame({"a": cells, "b": [-1.5] * 6}), path)
     assert [row[0] for row in rows_in(path)[1:]] == [*cells[:-1], "'-"]
     assert {row[1] for row in rows_in(path)[1:]} == {"-1.5"}
 
 
 def test_excel_gets_its_mark_and_others_do_not(tmp_path):
     frame = pd.DataFrame({"a": ["é"]})
-    write_predictions(frame, tmp_path / "plain.csv")
-    write_predictions(frame, tmp_path / "excel.csv", for_excel=True)
+    write_table(frame, tmp_path / "plain.csv")
+    write_table(frame, tmp_path / "excel.csv", for_excel=True)
     assert (tmp_path / "plain.csv").read_bytes() == "a\r\né\r\n".encode()
     assert (tmp_path / "excel.csv").read_bytes() == "\ufeffa\r\né\r\n".encode()
 
@@ -70,20 +70,20 @@ def test_the_input_is_never_replaced(tmp_path):
     os.link(source, tmp_path / "hard.csv")
     for name in ("in.csv", "link.csv", "hard.csv", "../" + tmp_path.name + "/in.csv"):
         with pytest.raises(UserError, match="output_is_input"):
-            write_predictions(pd.DataFrame({"a": ["b"]}), tmp_path / name, source=source)
+            write_table(pd.DataFrame({"a": ["b"]}), tmp_path / name, source=source)
     assert source.read_text() == "text\nhello\n"
 
 
 def test_places_that_cannot_be_written_are_said(tmp_path):
     frame = pd.DataFrame({"a": ["b"]})
     with pytest.raises(UserError, match="output_folder_missing"):
-        write_predictions(frame, tmp_path / "absent" / "out.csv")
+        write_table(frame, tmp_path / "absent" / "out.csv")
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="output_not_writable"):
-        write_predictions(frame, tmp_path / "folder")
+        write_table(frame, tmp_path / "folder")
 
 
 def test_the_frame_given_is_not_changed(tmp_path):
     frame = pd.DataFrame({"=a": ["=1+1"]})
-    write_predictions(frame, tmp_path / "out.csv")
+    write_table(frame, tmp_path / "out.csv")
     assert frame.to_dict("list") == {"=a": ["=1+1"]}
