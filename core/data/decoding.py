@@ -231,10 +231,8 @@ def _wide_without_mark(head: bytes) -> str | None:
         if "\n" not in text and "\r" not in text:
             continue
         usual = sum(map(_is_usual, text)) / len(text)
-        # Pairs of plain letters read as Chinese: what gives more ASCII is right.
-        score = usual + len(text.encode("ascii", "ignore")) / len(text)
-        if usual >= _USUAL_SHARE and score > best:
-            best, found = score, name
+        if usual > best:
+            best, found = usual, name
     return found
 
 

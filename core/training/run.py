@@ -1,6 +1,7 @@
 """A whole run, from a table to a judged model: what the worker does."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -86,7 +87,21 @@ def _rows(task: Task, spec: TrainSpec, owner: str, settings: Settings) -> tuple[
     for part in (split.train, split.validation, split.test):
         for label, rows in part["label"].value_counts().items():
             counts[str(label)] += int(rows)
-    return split, counts
+    return _with_copies(split, spec), counts
+
+
+def _with_copies(split: "Split", spec: TrainSpec) -> "Split":
+    """The training rows with the changed copies that were asked for; the rows held out stay as they are."""
+    from core.data.augmenting import augment
+    from core.data.findings import Finding
+
+    choice = spec.data.augment
+    if not choice.methods:
+        return split
+    held_out = {*split.validation["text"].tolist(), *split.test["text"].tolist()}
+    train, done = augment(split.train, choice, spec.seed, held_out=held_out)
+    finding = Finding("augmented_rows", done.made, "info", {"backed_off": done.backed_off})
+    return replace(split, train=train, findings=(*split.findings, finding))
 
 
 def _best(task: Task, folder: Path) -> tuple[Any, Any]:

@@ -479,6 +479,15 @@ def test_texts_that_a_fix_makes_blank_are_counted_with_the_blank_ones():
     assert sum(result.sizes().values()) == 12
 
 
+def test_what_the_doctor_and_the_division_leave_out_for_one_reason_is_one_finding():
+    """The doctor compares cells as they are, with a mark for the direction of writing at the end."""
+    table = frame([*plain(2, 6), ("seen", "label 0"), ("seen too\u200e", "label 1")])
+    result = split(table, frame([("Seen", "label 0"), ("seen too", "label 1")]), fixes={"train_rows_in_test": "drop"})
+    known = [finding for finding in result.findings if finding.code == "train_rows_in_test"]
+    assert [(finding.rows, finding.examples) for finding in known] == [(2, (14, 15))]
+    assert left_out(result.findings) == 2
+
+
 def test_an_examination_can_be_divided_as_it_is():
     table = messy(3)
     table.index = pd.RangeIndex(2, len(table) + 2, name="row")

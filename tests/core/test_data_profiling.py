@@ -4,10 +4,8 @@ import json
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from core.data.inspecting import inspect, label_counts
 from core.data.profiler import summary
 from core.data.profiling import token_lengths
-from core.data.samples import SAMPLES
 from core.data.store import TableStore
 from core.errors import UserError
 from core.settings import Limits, Settings
@@ -86,35 +84,19 @@ def test_one_giant_does_not_flatten_the_histogram():
     assert summary([], 0)["histogram"] == []
 
 
-def test_inspecting_tells_all_and_keeps_nothing(settings):
-    path = SAMPLES["customer_messages"].with_name("customer_messages_messy.csv")
-    told = inspect(path, settings)
-    assert json.loads(json.dumps(told)) == told
-    assert (told["format"], told["encoding"], told["delimiter"], told["rows"]) == ("csv", "utf-8", ",", 60)
-    assert told["suggested"] == {"task": "classification", "text": "message", "label": "topic"}
-    assert next(iter(told["labels"])) == "delivery"
-    assert not {"Refund", "BILLING", "nan", "-", ""} & told["labels"].keys()
-    codes = {finding["code"]: finding["rows"] for finding in told["findings"]}
-    assert codes["blank_text"] == 2
-    assert codes["placeholder_label"] == 3
-    assert codes["ragged_rows"] == 3
-    assert all(
-        {"code", "rows", "severity", "facts", "examples", "fix"} <= finding.keys() for finding in told["findings"]
-    )
-    assert list(settings.home.rglob("*.parquet")) == []
-    assert TableStore(settings).list("local") == []
-
-
-def test_inspecting_a_table_without_labels(settings, tmp_path):
-    path = tmp_path / "file.csv"
-    path.write_text("a,b\n" + "".join(f"{i},{i * 7}\n" for i in range(20)))
-    told = inspect(path, settings)
-    assert told["suggested"] == {"task": "classification", "text": None, "label": None}
-    assert told["labels"] == {}
-
-
-def test_label_counts_join_spellings(settings, tmp_path):
-    import pandas as pd
-
-    table = pd.DataFrame({"t": list("abcdef"), "l": ["x", "X ", "x", "y", "", "n/a"]})
-    assert label_counts(table, {"text": "t", "label": "l"}) == {"x": 3, "y": 1}
+def test_a_tokenizer_that_panics_takes_nobody_with_it(settings, tmp_path, tokenizer):
+    """A pattern that backtracks until its library panics, as a stranger's tokenizer may bring along."""
+    bomb = json.loads(tokenizer.read_text(encoding="utf-8"))
+    bomb["pre_tokenizer"] = {
+        "type": "Split", "pattern": {"Regex": "(a+a+)+y"}, "behavior": "Isolated", "invert": False,
+    }  # fmt: skip
+    tokenizer.write_text(json.dumps(bomb), encoding="utf-8")
+    path = tmp_path / "bomb.csv"
+    path.write_text("text,label\n" + f"{'a' * 40_000},x\n" * 4)
+    store = TableStore(settings)
+    table = store.path(store.add(path, "local").id, "local")
+    hasty = Settings(home=settings.home, limits=Limits(reader_cpu=2, reader_wall=10))
+    with pytest.raises(UserError, match="profile_failed"):
+        token_lengths(hasty, table, "text", tokenizer)
+    tokenizer.write_text(json.dumps(bomb | {"pre_tokenizer": {"type": "Whitespace"}}), encoding="utf-8")
+    assert token_lengths(settings, table, "text", tokenizer)["rows"] == 4

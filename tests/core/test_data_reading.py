@@ -174,7 +174,7 @@ def test_a_blank_before_a_quote_within_a_text_is_no_habit_of_the_file(tmp_path):
 
 
 def test_a_quote_after_a_backslash_in_a_text_is_no_escape(tmp_path):
-    assert cells(parsed(tmp_path, 'text,label\n"see C:\\""temp""",x\nno,y\n'))[1] == ['see C:\\"temp"', "x"]
+    assert cells(parsed(tmp_path, 'text,label\n"C:\\""temp, see",x\nno,y\n'))[1] == ['C:\\"temp, see', "x"]
 
 
 def test_a_carriage_return_without_quotes_stays_in_its_cell(tmp_path):
@@ -182,6 +182,12 @@ def test_a_carriage_return_without_quotes_stays_in_its_cell(tmp_path):
     result = parsed(tmp_path, 'text,label\nup\rdown,x\nfoo,y\na\r"b, c"\rd,x\nbar,one\rtwo\n')
     assert cells(result)[1:] == [["up\rdown", "x"], ["foo", "y"], ["a\rb, c\rd", "x"], ["bar", "one\rtwo"]]
     assert result.notes == []
+
+
+def test_a_blank_line_that_a_carriage_return_ends_is_no_cell(tmp_path):
+    result = parsed(tmp_path, "text,label\na,x\n\r,y\nb,x\n")
+    assert cells(result)[1:] == [["a", "x"], ["", "y"], ["b", "x"]]
+    assert notes(result) == {"blank_lines": 1}
 
 
 def test_mixed_line_ends_all_end_rows(tmp_path):
@@ -214,9 +220,11 @@ def test_rows_above_the_header(tmp_path, content, rows):
 
 
 def test_a_person_decides_about_the_header(tmp_path):
-    content = "late,x,\nbad,y,\nlate,x,\nlate,x,\n"
+    content = "late,x,\nlate,y,\nlate,x,\nlate,y,\nbad,y,\nbad,x,\n"
     told = parsed(tmp_path, content, header=True)
-    assert cells(told) == [["late", "x"], ["bad", "y"], ["late", "x"], ["late", "x"]]
+    rows = [["late", "y"], ["late", "x"], ["late", "y"], ["bad", "y"], ["bad", "x"]]
+    assert cells(told) == [["late", "x"], *rows]
+    assert cells(parsed(tmp_path, content))[0] == ["column 1", "column 2"]
     numbered = parsed(tmp_path, "text,label,\na,x,\nb,y,\n", header=False)
     assert cells(numbered) == [["column 1", "column 2"], ["text", "label"], ["a", "x"], ["b", "y"]]
     assert [(r.facts["header"], r.notes) for r in (told, numbered)] == [(True, []), (False, [])]

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from core.data import reading
+from core.data.options import ReadOptions
 from core.data.samples import SAMPLES
 from core.data.store import TableStore
 from core.errors import UserError
@@ -145,7 +146,7 @@ def test_one_column_only_where_asked_for(store, tmp_path):
     path = written(tmp_path, content="message\nhello, you\nwell; then\n")
     with pytest.raises(UserError, match="file_one_column"):
         store.add(path, "local")
-    table = store.add(path, "local", single_column=True)
+    table = store.add(path, "local", options=ReadOptions(single_column=True))
     assert store.frame(table.id, "local")["message"].tolist() == ["hello, you", "well; then"]
 
 
@@ -162,3 +163,45 @@ def test_loading_the_first_rows_crosses_batches(tmp_path):
     frame = reading.load(store.path(table.id, "local"), rows=25_000)
     assert (len(frame), frame["text"].iloc[-1], frame.index[-1]) == (25_000, "t24999", 25_001)
     assert store.frame(table.id, "local")["text"].iloc[-1] == "t44999"
+
+
+def test_a_kept_file_is_read_again_otherwise(store, tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_bytes("text;label\nTür zu;x\nLicht an;y\n".encode("cp1252"))
+    first = store.add(path, "local", keep_file=True)
+    path.unlink()
+    second = store.read_again(first.id, "local", ReadOptions("mac_roman", ";"))
+    assert (second.encoding, second.name, second.origin) == ("mac_roman", "mine.csv", first.origin)
+    assert second.options == {"encoding": "mac_roman", "delimiter": ";", "header": None}
+    assert store.frame(first.id, "local")["text"].tolist() == ["Tür zu", "Licht an"]
+    assert store.frame(second.id, "local")["text"].tolist() != ["Tür zu", "Licht an"]
+    store.delete(first.id, "local")
+    assert store.read_again(second.id, "local", ReadOptions("cp1252", ";")).id == first.id
+
+
+def test_a_file_that_was_not_kept_cannot_be_read_again(store, tmp_path):
+    table = store.add(written(tmp_path), "local")
+    with pytest.raises(UserError, match="file_not_kept"):
+        store.read_again(table.id, "local", ReadOptions())
+    with pytest.raises(UserError, match="table_unknown"):
+        store.read_again(table.id, "somebody else", ReadOptions())
+
+
+def test_kept_files_go_with_their_last_table_and_with_a_failure(store, tmp_path):
+    table = store.add(written(tmp_path), "local", keep_file=True)
+    folder = store.path(table.id, "local").parent
+    assert len(list(folder.glob("*.file"))) == 1
+    with pytest.raises(UserError, match="file_header_only"):
+        store.add(written(tmp_path, "empty.csv", "text,label\n"), "local", keep_file=True)
+    assert len(list(folder.glob("*.file"))) == 1
+    store.delete(table.id, "local")
+    assert list(folder.iterdir()) == []
+
+
+def test_rows_from_a_place_on(store, tmp_path):
+    lines = "".join(f"text {i},{'xy'[i % 2]}\n" for i in range(120_000))
+    table = store.add(written(tmp_path, content="text,label\n" + lines), "local")
+    for start in (0, 9_999, 49_999, 50_000, 119_998):
+        part = store.frame(table.id, "local", ["text"], rows=3, start=start)
+        assert part["text"].tolist() == [f"text {i}" for i in range(start, min(start + 3, 120_000))]
+        assert part.index[0] == start + 2

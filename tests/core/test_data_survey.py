@@ -19,7 +19,7 @@ def question(settings: Settings, path: Path, columns: dict[str, str], test: Path
     tables = TableStore(settings)
     table = tables.add(path, "local", path.name)
     other = str(tables.path(tables.add(test, "local", test.name).id, "local")) if test else None
-    return table.rows, Question(str(tables.path(table.id, "local")), columns, other, 0.15, 0.15, 42)
+    return table.rows, Question(str(tables.path(table.id, "local")), columns, test_table=other)
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,32 @@ def test_an_own_test_file_counts_as_the_test_part(tmp_path):
     assert survey(settings, rows, asked).sizes["test"] == 2
 
 
+def test_fixes_are_applied_and_told(tmp_path):
+    settings = Settings(home=tmp_path)
+    rows, asked = question(settings, MESSY, {"text": "message", "label": "topic"})
+    untouched = survey(settings, rows, replace(asked, fixes={}))
+    assert untouched.applied == {}
+    assert untouched.rows == 60
+    assert "Refund" in untouched.counts
+    one = survey(settings, rows, replace(asked, fixes={"label_variants": "merge"}))
+    assert one.applied == {"label_variants": "merge"}
+    assert one.rows == 60
+    assert "Refund" not in one.counts
+    some = survey(settings, rows, asked)
+    assert {f["code"] for f in some.findings if f["applied"]} >= some.applied.keys() > one.applied.keys()
+    assert some.rows < 60
+    again = survey(settings, rows, replace(asked, fixes=some.applied))
+    assert again == some
+
+
+def test_a_question_survives_the_way_to_the_child():
+    asked = Question("t", {"text": "a", "labels": ("b", "c")}, "multi_label", {"html": "strip"}, out="o")
+    assert surveying.question(asked.as_dict()) == asked
+
+
 def test_a_child_that_meets_its_limits_is_a_plain_error(tmp_path):
     settings = Settings(home=tmp_path)
     _, asked = question(settings, SAMPLES["customer_messages"], {"text": "message", "label": "topic"})
-    tight = replace(settings, limits=replace(Limits(), reader_memory=2**26))
-    with pytest.raises(UserError, match="file_too_heavy"):
+    tight = replace(settings, limits=replace(Limits(), doctor_memory=2**26))
+    with pytest.raises(UserError, match="check_too_heavy"):
         survey(tight, surveying.ROWS_AT_ONCE + 1, asked)

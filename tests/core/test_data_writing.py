@@ -4,7 +4,8 @@ import os
 import pandas as pd
 import pytest
 
-from core.data import reader
+from core.data.formats import parse_any
+from core.data.options import ReadOptions
 from core.data.writing import write_table
 from core.errors import UserError
 from core.settings import Limits
@@ -34,7 +35,7 @@ def test_what_is_written_reads_back(tmp_path):
     frame = pd.DataFrame({"text": NASTY, "n": range(len(NASTY)), "confidence": [0.25] * len(NASTY)})
     write_table(frame, path)
     assert rows_in(path) == [["text", "n", "confidence"], *[[t, str(i), "0.25"] for i, t in enumerate(NASTY)]]
-    again = reader.parse(path, Limits()).table.to_pydict()
+    again = parse_any(path, Limits(), ReadOptions()).table.to_pydict()
     assert again["text"] == NASTY
 
 

@@ -111,6 +111,7 @@ def test_what_only_looks_like_it_is_left(code, text):
         (mask_cards, "3782-822463-10005, 6222021234567890128, 4111 1111 1111 1111 123", "[CARD], [CARD], [CARD] 123"),
         (mask_urls, "[a](https://x.y) 看https://a.cn/路 (WWW.B.ORG)", "[a]([URL]) 看[URL]路 ([URL])"),
         (mask_urls, "http://пример.рф/да!", "[URL]!"),
+        (mask_phones, "+12345678 points", "+12345678 points"),
         (mask_emails, "x@y.de,z@y.de", "[EMAIL],[EMAIL]"),
     ],
 )
@@ -144,6 +145,8 @@ def test_answers_and_conversations_are_looked_at_too():
     seen = OURS["html"].look(chat)
     assert seen.finding.examples == (11,)
     assert json.loads(mended(seen)["m"].iloc[0])[0] == {"role": "user", "content": 'say "hi" to a@b.de'}
+    odd = sheet({"m": ['[{"role": "a&amp;b", "content": "c&amp;d"}]']}, "chat", {"messages": "m"})
+    assert json.loads(mended(OURS["html"].look(odd))["m"].iloc[0]) == [{"role": "a&amp;b", "content": "c&d"}]
     masked = json.loads(mended(OURS["personal_emails"].look(chat))["m"].iloc[0])
     assert masked[0]["content"] == "say &quot;hi&quot; to [EMAIL]"
 

@@ -216,9 +216,9 @@ JSON = {
         [1],
     ),
     "one record with lists inside": (
-        '{"id": 1, "meta": {"tags": ["a", "b"], "n": 2}}',
+        '{"id": 1, "meta": {"tags": ["a", "b"]}}',
         "json",
-        [["id", "meta.tags", "meta.n"], ["1", '["a", "b"]', "2"]],
+        [["id", "meta.tags"], ["1", '["a", "b"]']],
         [1],
     ),
     "alpaca": (
@@ -326,7 +326,7 @@ def test_a_long_first_value_is_json(file):
 
 
 def test_values_that_lie_across_what_is_read_at_once(file):
-    for before in ("[", "[ ", "[  ", "[   "):
+    for before in ("[ ", "[   "):  # inside of a separator, and of a number
         result = read(file, before + ", ".join(["123456"] * 140_000) + "]")
         assert set(result.table.to_pydict()["text"]) == {"123456"}
 
@@ -482,8 +482,8 @@ def test_mo(file):
     ("codec", "declared", "text"),
     [
         ("utf-8-sig", "UTF-8", "一只小猫坐在门口"), ("utf-8", "CHARSET", "一只小猫坐在门口"),
-        ("gbk", "GB2312", "一只小猫坐在门口"), ("gbk", "UTF-8", "一只小猫坐在门口"), ("iso-8859-2", "ISO-8859-2", "Ślimak"),
-        ("utf-8", "rot13", "Ślimak"),
+        ("gbk", "GB2312", "一只小猫坐在门口"), ("gbk", "UTF-8", "一只小猫坐在门口"),
+        ("iso-8859-2", "ISO-8859-2", "Ślimak"), ("utf-8", "rot13", "Ślimak"),
     ],
 )  # fmt: skip
 def test_po_in_another_encoding(codec, declared, text, file):

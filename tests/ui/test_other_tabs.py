@@ -13,7 +13,8 @@ from core.runs.store import RunRecord
 from tests.fakehub import FakeHub
 from ui import choices, readiness
 from ui.page import Visit
-from ui.tabs import data, hyperparameters, model, publish, results, tryit
+from ui.tabs import hyperparameters, model, publish, results, tryit
+from ui.tabs.data import doctor, handing_in
 from ui.text import Text
 
 Finish = Callable[..., RunRecord]
@@ -82,8 +83,8 @@ def test_reset_keeps_the_shares_held_out(visit: Visit) -> None:
 
 def test_recommendations_follow_the_data(visit: Visit) -> None:
     before = choices.settled(visit)
-    data.take_sample(visit)
-    data.measure(visit)
+    handing_in.take_sample(visit)
+    doctor.measure(visit)
     after = choices.settled(visit)
     assert before.advice["max_length"].reason == "usual_value"
     assert after.advice["max_length"].reason == "length_for_texts"

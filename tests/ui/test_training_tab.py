@@ -11,14 +11,15 @@ from core.errors import UserError
 from core.runs.store import EventWriter, RunRecord
 from ui import choices, readiness
 from ui.page import Visit
-from ui.tabs import data, training
+from ui.tabs import training
+from ui.tabs.data import handing_in
 
 Write = Callable[..., Path]
 
 
 @pytest.fixture
 def ready(visit: Visit, spreadsheet: Write) -> Visit:
-    data.upload(visit, str(spreadsheet()))
+    handing_in.upload(visit, str(spreadsheet()))
     return visit
 
 

@@ -68,8 +68,8 @@ def cut_texts(tokens: Mapping[str, object] | None, limit: int | None, rows: int)
 def _beyond(histogram: object, limit: int) -> tuple[float, float]:
     """Share of texts longer than the limit, and share of all tokens that lie beyond it.
 
-    Lengths are taken to be spread evenly in a bar. The last bar reaches to the longest text; its other texts are taken to
-    lie where a bar of the usual width would end.
+    Lengths are taken to be spread evenly in a bar. The last bar reaches to the longest text; its other texts are taken
+    to lie within a bar of the usual width.
     """
     bars = [tuple(map(_whole, bar)) for bar in histogram] if isinstance(histogram, list) else []
     if not bars:

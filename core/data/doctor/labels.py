@@ -10,6 +10,7 @@ from core.data.doctor.labelling import all_labels, has_flags, label_column, rena
 from core.data.doctor.misspelling import misspelled
 from core.data.doctor.rewriting import changed, dropped
 from core.data.findings import Finding, examples, named
+from core.data.label_cells import BLANKS
 from core.data.shapes import Kind
 from core.data.understanding import label_score
 from core.errors import Fact
@@ -85,7 +86,31 @@ def label_variants(sheet: Sheet) -> Seen | None:
             several.add(key)
         usual.setdefault(key, " ".join(label.split()))
     new = {label: usual[key] for label in counts if (key := label_key(label)) in several and usual[key] != label}
-    return _merged(sheet, "label_variants", new)
+    changes = renamed(sheet, new)
+    names, spelled = set(new), set(new.values())
+    column = label_column(sheet)
+    if column is not None:
+        # Nobody learns from blanks at the ends, but in the file they are still there.
+        ends = _without_ends(sheet.frame[column], new)
+        changes = {column: {**ends, **changes.get(column, {})}}
+        names |= {_with_marks(sheet.frame[column].iloc[place]) for place in ends}
+        spelled |= set(ends.values())
+    facts: dict[str, Fact] = {"labels": named(sorted(names)), "spellings": named(sorted(spelled))}
+    return changed(sheet, "label_variants", "merge", changes, "info", facts)
+
+
+def _without_ends(cells: "pd.Series[str]", new: dict[str, str]) -> dict[int, str]:
+    """The labels that have blanks at their ends, by place, as they shall be written."""
+    bare = trim(cells)
+    places = ((bare != cells) & (bare != "")).to_numpy().nonzero()[0].tolist()
+    return {place: new.get(label, label) for place, label in zip(places, bare.iloc[places].tolist(), strict=True)}
+
+
+def _with_marks(cell: str) -> str:
+    """A label whose blanks at the ends can be seen."""
+    bare = cell.strip(BLANKS)
+    begin = cell.index(bare)
+    return "␣" * begin + bare + "␣" * (len(cell) - begin - len(bare))
 
 
 def label_typos(sheet: Sheet) -> Seen | None:

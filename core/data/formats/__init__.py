@@ -1,4 +1,4 @@
-"""Kinds of files, one module each: `sniff(path)` looks at the content, never at the name; `parse(path, limits, options)` reads.
+"""Kinds of files, one module each: `sniff(path)` looks at the content, never the name; `parse(path, …)` reads.
 
 A new kind of file is a module and a word here, before `delimited`, which takes any text.
 """
