@@ -48,6 +48,8 @@ bench: $(VENV)/development
 	$(BIN)/python -m benchmarks.against_plain_trainer
 	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.answer
+	$(BIN)/python -m benchmarks.data
+	$(BIN)/python -m benchmarks.near_duplicates
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

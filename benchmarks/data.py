@@ -22,7 +22,7 @@ _ROWS = (1_000, 10_000, 100_000, 200_000)
 
 
 def write(path: Path, rows: int) -> None:
-    """Rows of words of the bundled sample in new orders: 2 % exact doubles, 2 % near ones, and some of each other flaw."""
+    """Rows of the bundled sample's words in new orders: 2 % exact doubles, 2 % near ones, some of each other flaw."""
     chance = random.Random(7)
     with SAMPLES["customer_messages"].open(encoding="utf-8") as file:
         sample = list(csv.DictReader(file))

@@ -65,8 +65,8 @@ class Finding:
 
 _NOTES_WORTH_A_LOOK = frozenset(
     {
-        "ragged_rows", "open_quotes", "broken_characters", "header_missing", "mixed_encodings", "formulas_without_value",
-        "columns_left_out", "json_lines_skipped",
+        "ragged_rows", "open_quotes", "broken_characters", "header_missing", "mixed_encodings", "columns_left_out",
+        "formulas_without_value", "json_lines_skipped",
     }
 )  # fmt: skip
 

@@ -45,9 +45,9 @@ def inspect(asked: Request, settings: Settings) -> dict[str, Any]:
     Returns:
         `name`, `format`, `container`, `encoding`, `delimiter`, `title_rows`, `part`, `parts`, `rows`, `columns`,
         `suggested` (`task`, `reason`, `languages`, and each role with its column, None where no column fits), `labels`
-        (label -> usable rows, largest first), `sizes` (rows of each part), `findings` (`code`, `rows`, `severity`, `fix`
-        and more, see `Finding`), `error` (why it cannot be trained on, None if it can), and with a file to write
-        `mended` (`out`, `rows`, `applied`).
+        (label -> usable rows, largest first), `sizes` (rows of each part), `findings` (`code`, `rows`, `severity`,
+        `fix` and more, see `Finding`), `error` (why it cannot be trained on, None if it can), and with a file to
+        write `mended` (`out`, `rows`, `applied`).
 
     Raises:
         UserError: `task_unknown`, what `reading.read` and `mending.mend` raise, and `disk_full`.

@@ -1,7 +1,7 @@
-"""What a table amounts to for training: findings, what the chosen fixes leave, rows by label and part, or why it cannot be used.
+"""What a table amounts to for training: findings, what the chosen fixes leave, rows by label and part.
 
-A small table is surveyed at once; any other by a bounded child, so that the page's process stays small and no text that a
-stranger wrote can hold it up. `python -m core.data.survey OPTIONS` is that child.
+A small table is surveyed at once; any other by a bounded child, so that the page's process stays small and no text that
+a stranger wrote can hold it up. `python -m core.data.survey OPTIONS` is that child.
 """
 
 import json
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 2_000
 _BYTES_AT_ONCE = 2**20
+_BYTES_OF_ALL = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Question:
     validation_fraction: float = 0.15
     test_fraction: float = 0.15
     seed: int = 42
-    split: SplitChoice = SplitChoice()
+    split: SplitChoice = field(default_factory=SplitChoice)
     out: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -130,10 +131,15 @@ def look(asked: Question, limits: Limits) -> Survey:
 
 
 def frames(asked: Question) -> tuple["pd.DataFrame", "pd.DataFrame | None"]:
-    """The columns that matter, of the table and of the test table."""
+    """The columns that matter, of the table and of the test table; of a small table all, to suggest others."""
     names = column_names(asked.columns)
     divides = [asked.split.column] if asked.split.column and asked.split.method != "fraction" else []
-    frame = reading.load(Path(asked.table), [*names, *divides])
+    table = Path(asked.table)
+    small = table.stat().st_size <= _BYTES_OF_ALL
+    frame = reading.load(table, [*names, *divides])
+    if small:
+        others = reading.load(table)
+        frame = others[[*frame.columns, *(name for name in others.columns if name not in frame.columns)]]
     return frame, reading.load(Path(asked.test_table), names) if asked.test_table else None
 
 

@@ -146,7 +146,7 @@ def test_labels_take_their_most_frequent_spelling():
     result = split(frame(rows))
     assert result.labels == ("Refund", "label 0")
     variant = found(result.findings)["label_variants"]
-    assert (variant.rows, variant.facts["labels"], variant.facts["spellings"]) == (2, "REFUND, refund", "Refund")
+    assert (variant.rows, variant.facts["labels"], variant.facts["spellings"]) == (2, "refund, ␣REFUND␣", "Refund")
 
 
 def test_labels_that_mean_nothing_are_left_out_but_none_and_na_are_labels():

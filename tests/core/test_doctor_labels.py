@@ -71,7 +71,7 @@ def test_no_label_of_several_may_be_meant():
         ("numeric_labels", ["1", "1.0", "2.0", "x"], ["1", "1", "2", "x"], {"labels": "1.0, 2.0", "spellings": "1, 2"}),
         ("numeric_labels", ["+1", "1", "-0", "0.0", "2.50", "2.5"], ["1", "1", "0", "0", "2.5", "2.5"], None),
         ("label_variants", ["Refund", "refund", "Refund", " REFUND "], ["Refund", "Refund", "Refund", "Refund"],
-         {"labels": "REFUND, refund", "spellings": "Refund"}),
+         {"labels": "refund, ␣REFUND␣", "spellings": "Refund"}),
         ("label_variants", ["ＡＢＣ", "abc", "abc", "１"], ["abc", "abc", "abc", "１"],
          {"labels": "ＡＢＣ", "spellings": "abc"}),
         ("label_variants", ["new  one", "new one", "x"], ["new one", "new one", "x"], None),
@@ -106,7 +106,7 @@ def test_a_comma_may_be_the_point_of_a_number_but_not_before_thousands():
     ("code", "labels"),
     [
         ("numeric_labels", ["1", "01", "2"]), ("numeric_labels", ["1.0", "2.0"]), ("numeric_labels", ["v1.0", "v1"]),
-        ("label_variants", ["a", "b", "a"]), ("label_variants", ["two  blanks", "x"]), ("label_variants", [" a", "a"]),
+        ("label_variants", ["a", "b", "a"]), ("label_variants", ["two  blanks", "x"]),
         ("label_typos", ["happy"] * 9 + ["unhappy"]), ("label_typos", ["class 1"] * 9 + ["class 2"]),
         ("label_typos", ["退货申请表"] * 9 + ["退款申请表"]), ("label_typos", ["delivery"] * 9 + ["delivry"] * 2),
         ("label_typos", ["delivery"] * 60 + ["delivry"] * 6),

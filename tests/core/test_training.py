@@ -47,7 +47,7 @@ def add_table(settings, tmp_path, rows=120):
 
 def spec(table, body, **knobs):
     data = DataChoice(table=table.id, columns={"text": "text", "label": "label"}, name=table.name)
-    chosen = {"learning_rate": 3e-3, "epochs": 6, "batch_size": 8, "max_length": 32} | knobs
+    chosen = {"learning_rate": 3e-3, "epochs": 10, "batch_size": 8, "max_length": 32} | knobs
     return build(data=data, model=ModelChoice(source="directory", name=str(body)), **chosen)
 
 

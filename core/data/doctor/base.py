@@ -57,7 +57,7 @@ class Sheet:
 
     @cached_property
     def keys(self) -> "pd.Series[str]":
-        """For each row what it shares with its exact duplicates: everything the model reads, without case and blanks."""
+        """For each row what it shares with its exact duplicates: all that the model reads, without case and blanks."""
         import pandas as pd
 
         names = self.names("text", "messages")

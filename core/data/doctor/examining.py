@@ -10,7 +10,8 @@ from core.data.findings import Finding
 if TYPE_CHECKING:
     import pandas as pd
 
-# Finding's code -> name of the fix to apply (empty: the one offered first); or every recommended one, or every one there is.
+# Finding's code -> name of the fix to apply (empty: the one offered first); or every recommended one, or simply every
+# one.
 Fixes = Mapping[str, str] | Literal["recommended", "all"]
 
 

@@ -93,6 +93,7 @@ def label_variants(sheet: Sheet) -> Seen | None:
         # Nobody learns from blanks at the ends, but in the file they are still there.
         ends = _without_ends(sheet.frame[column], new)
         changes = {column: {**ends, **changes.get(column, {})}}
+        names &= set(sheet.frame[column].unique().tolist())
         names |= {_with_marks(sheet.frame[column].iloc[place]) for place in ends}
         spelled |= set(ends.values())
     facts: dict[str, Fact] = {"labels": named(sorted(names)), "spellings": named(sorted(spelled))}
