@@ -6,12 +6,17 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import BaseFileLock, FileLock, Timeout
+
+from core.errors import UserError
 from core.settings import Settings, child_environment
 
+_SECONDS_BETWEEN_LOOKS = 0.05
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -38,6 +43,42 @@ def spawn(
         cwd=ROOT,
         start_new_session=True,
     )
+
+
+@contextlib.contextmanager
+def turn(settings: Settings, *, most: int, seconds: float) -> Iterator[None]:
+    """One of `most` places for heavy children of this home, so that many visitors at once cannot use up the machine.
+
+    A place is a lock of the system: it is free again when its holder is gone, however that ended.
+
+    Args:
+        most: children at the same time.
+        seconds: how long to wait for a place.
+
+    Raises:
+        UserError: `too_busy`.
+    """
+    folder = settings.home / "turns"
+    folder.mkdir(parents=True, exist_ok=True)
+    locks = [FileLock(folder / f"{number}.lock", thread_local=False) for number in range(most)]
+    deadline = time.monotonic() + seconds
+    while (mine := next(filter(_taken, locks), None)) is None:
+        if time.monotonic() >= deadline:
+            raise UserError("too_busy")
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    try:
+        yield
+    finally:
+        mine.release()
+
+
+def _taken(lock: BaseFileLock) -> bool:
+    """Take the lock if it is free."""
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
 
 
 def limit_self(memory: int | None = None, cpu: int | None = None) -> None:

@@ -23,6 +23,7 @@ class Limits:
     reader_memory: int = 2 * GIBIBYTE
     reader_cpu: int = 30
     reader_wall: int = 60
+    children: int = 3
     doctor_memory: int = 4 * GIBIBYTE
     doctor_cpu: int = 150
     doctor_wall: int = 180

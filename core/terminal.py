@@ -41,7 +41,9 @@ class Terminal:
         """What was changed in the data, from its code, rows and facts."""
         self._end_line()
         facts = {**finding["facts"], "rows": finding["rows"]}
-        self._stream.write("  " + self._words(f"findings.{finding['code']}", facts) + "\n")
+        words = self._words(f"findings.{finding['code']}", facts)
+        done = f" [{self._words('data.mended', {})}]" if finding.get("applied") else ""
+        self._stream.write(f"  {words}{done}\n")
 
     def progress(self, progress: Progress) -> None:
         """A bar with the time left, drawn over the last one; in a file a line a phase or evaluation."""

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from core.errors import UserError
 from ui.pictures import esc, shortened
 from ui.sentences import count, percent, size
 from ui.text import Text
@@ -30,24 +29,6 @@ def ready(text: Text, state: str, headline: str, steps: dict[str, str], detail: 
         f'<section class="ready {esc(state)}"><span class="sign" aria-hidden="true">{_MARKS[state]}</span>'
         f'<div><h3>{esc(headline)}</h3>{more}<ul class="chips">{chips}</ul></div></section>'
     )
-
-
-def findings(text: Text, found: tuple[dict[str, Any], ...], error: UserError | None = None) -> str:
-    """What was seen in the data: problems first."""
-    lines = [f'<li class="error"><b>!</b><span>{esc(text.error(error))}</span></li>'] if error else []
-    order = {"error": 0, "warning": 1, "info": 2}
-    for finding in sorted(found, key=lambda f: order.get(f.get("severity", "info"), 2)):
-        severity = finding.get("severity", "info")
-        facts = {**finding.get("facts", {}), **{k: v for k, v in finding.items() if isinstance(v, str | int | float)}}
-        where = finding.get("examples") or ()
-        lines_at = text("data.see_rows", list=", ".join(str(n) for n in where[:5])) if where else ""
-        lines.append(
-            f'<li class="{esc(severity)}"><b>{"i" if severity == "info" else "!"}</b>'
-            f"<span>{esc(text.coded('findings', finding['code'], facts))} <small>{esc(lines_at)}</small></span></li>"
-        )
-    if not lines:
-        lines = [f'<li class="fine"><b>✓</b><span>{esc(text("data.no_findings"))}</span></li>']
-    return f'<ul class="findings">{"".join(lines)}</ul>'
 
 
 def facts(rows: list[tuple[str, str]]) -> str:

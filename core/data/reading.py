@@ -13,7 +13,7 @@ from core.data.building import ROW_COLUMN
 from core.data.options import DECIDE_YOURSELF, ReadOptions
 from core.data.reader import TOO_HEAVY
 from core.errors import UserError
-from core.processes import spawn
+from core.processes import spawn, turn
 from core.settings import MEBIBYTE, Settings
 
 if TYPE_CHECKING:
@@ -63,10 +63,20 @@ def read(path: Path, destination: Path, settings: Settings, options: ReadOptions
 
 
 def run(settings: Settings, module: str, arguments: list[str], wall: float | None = None) -> tuple[int | None, bytes]:
-    """Exit status and output of a bounded child; None as status where the wall clock (`reader_wall`) ended it."""
+    """Exit status and output of a bounded child; None as status where the wall clock (`reader_wall`) ended it.
+
+    Raises:
+        UserError: `too_busy`.
+    """
+    limits = settings.limits
+    with turn(settings, most=limits.children, seconds=limits.doctor_wall):
+        return _run(settings, module, arguments, wall or limits.reader_wall)
+
+
+def _run(settings: Settings, module: str, arguments: list[str], wall: float) -> tuple[int | None, bytes]:
     child = spawn(settings, module, arguments, stdout=subprocess.PIPE)
     try:
-        output, _ = child.communicate(timeout=wall or settings.limits.reader_wall)
+        output, _ = child.communicate(timeout=wall)
     except subprocess.TimeoutExpired:
         return None, b""
     finally:

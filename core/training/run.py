@@ -48,7 +48,8 @@ def train(
     findings = [finding.as_dict() for finding in split.findings]
     report(
         events.Prepared(
-            rows=split.sizes(), findings=[{name: f[name] for name in ("code", "rows", "facts")} for f in findings]
+            rows=split.sizes(),
+            findings=[{name: f[name] for name in ("code", "rows", "facts", "applied")} for f in findings],
         )
     )
 

@@ -99,7 +99,7 @@ class TestTheWholeWay:
     def test_predict_keeps_every_column_and_row_of_a_file(self, trained, tmp_path):
         home, answer, _ = trained
         source, out = tmp_path / "new.csv", tmp_path / "answers.csv"
-        source.write_text('id,note,extra\n7,"sun, warm",=1+1\n8,,x\n9,"snow\ncold",y\n', encoding="utf-8")
+        source.write_text('id,note,extra\n7,"sun, warm",=1+1\n8,,x\n9,"cold\nwind",y\n', encoding="utf-8")
         status, said, err = command(
             home, "predict", "--model", answer["run"], "--data", source, "--text", "note", "--out", out
         )
@@ -108,7 +108,7 @@ class TestTheWholeWay:
             rows = list(csv.DictReader(file))
         assert [r["id"] for r in rows] == ["7", "8", "9"]
         assert [r["prediction"] for r in rows] == ["warm", "", "cold"]
-        assert rows[2]["note"] == "snow\ncold"
+        assert rows[2]["note"] == "cold\nwind"
         assert not rows[0]["extra"].startswith("=")
         assert 0.5 <= float(rows[0]["confidence"]) <= 1
 
@@ -174,7 +174,14 @@ def test_a_messy_spreadsheet_is_mended_and_every_change_is_said(body, tmp_path):
     )  # fmt: skip
     assert status == 0, said
     assert "KeyError" not in said
-    for words in ("have no text", "have no label", "repeat a text", "different labels", "only in capitals"):
+    for words in (
+        "have no text",
+        "have no label",
+        "repeat an earlier one",
+        "different labels",
+        "only in capitals",
+        "Mended",
+    ):
         assert words in said
     left_out = sum(f["rows"] for f in answer["findings"] if f["applied"] in REMOVING_FIXES)
     assert sum(answer["rows"].values()) + left_out == 60
@@ -305,4 +312,5 @@ def test_inspect_tells_what_the_sample_is(tmp_path, capsys):
     assert main(["inspect", str(SAMPLES["customer_messages"]), "--home", str(tmp_path)]) == 0
     answer = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (answer["format"], answer["rows"]) == ("csv", 936)
-    assert answer["suggested"] == {"task": "classification", "text": "message", "label": "topic"}
+    assert answer["suggested"]["task"] == "classification"
+    assert (answer["suggested"]["text"], answer["suggested"]["label"]) == ("message", "topic")

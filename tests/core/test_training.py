@@ -80,7 +80,7 @@ def test_a_real_worker_learns_judges_and_saves(house, body, tmp_path):
     assert checkpoints.verify(model)
     predictors = Predictors(settings)
     try:
-        answers = predictors.predict(model, ["sun warm", "snow wind"])
+        answers = predictors.predict(model, ["sun warm", "cold wind"])
         assert [a.label for a in answers] == ["warm", "cold"]
     finally:
         predictors.close()

@@ -56,7 +56,7 @@ def card(text: Text, finding: dict[str, Any]) -> str:
 def _shown(text: Text, facts: dict[str, Any]) -> dict[str, Any]:
     """Facts as people read them: languages and roles by name."""
     named = dict(facts)
-    for key in ("language", "other", "source_language", "target_language"):
+    for key in ("language", "other", "source", "target"):
         if isinstance(named.get(key), str):
             codes = [code.strip() for code in str(named[key]).split(",")]
             named[key] = ", ".join(text(f"languages.{c}") if text.has(f"languages.{c}") else c for c in codes)
