@@ -9,6 +9,7 @@ from core.errors import UserError
 from core.models.sizing import ModelFacts
 from tests.ui.conftest import report
 from ui import cards, pictures
+from ui.tabs.data.findings import cards_of
 from ui.text import Text
 
 HOSTILE = [
@@ -21,7 +22,8 @@ HOSTILE = [
 ]
 ALLOWED = {
     "ul", "li", "span", "i", "b", "p", "div", "svg", "g", "rect", "text", "title", "figure", "ol", "section", "h3",
-    "h4", "dl", "dt", "dd", "article", "u", "table", "thead", "tbody", "tr", "th", "td", "small", "strong",
+    "h4", "dl", "dt", "dd", "article", "u", "table", "thead", "tbody", "tr", "th", "td", "small", "strong", "q", "del", "ins",
+    "button", "em",
 }  # fmt: skip
 TEXT = Text("en")
 
@@ -50,7 +52,11 @@ def drawn(name: str) -> dict[str, str]:
     made: dict[str, Any] = report([name, "b", "c"])
     made["errors"] = [{"row": 2, "text": name, "label": name, "prediction": name, "confidence": 0.5}]
     known = ModelFacts(name, 10, 10, 10, 10, "yes", 1, name, 0, None, True)
-    finding = {"code": "blank_label", "rows": 3, "severity": "warning", "facts": {"x": name}, "examples": [2, 3]}
+    finding = {
+        "code": "label_variants", "rows": 3, "severity": "warning", "facts": {"labels": name, "spellings": name},
+        "examples": [2, 3], "fix": "merge", "fixes": ["merge", name], "recommended": True, "applied": None,
+        "samples": [{"row": 2, "before": {name: name}, "after": {name: "b"}}],
+    }  # fmt: skip
     return {
         "label_counts": pictures.label_counts(TEXT, {name: 3}),
         "probabilities": pictures.probabilities(TEXT, [(name, 0.7), ("b", 0.3)]),
@@ -60,7 +66,7 @@ def drawn(name: str) -> dict[str, str]:
         "table": cards.table([name], [[name]], name),
         "facts": cards.facts([(name, name)]),
         "model": cards.model_facts(TEXT, known),
-        "findings": cards.findings(TEXT, (finding,), UserError("model_not_loadable", name=name)),
+        "findings": cards_of(TEXT, (finding,), UserError("model_not_loadable", name=name)),
         "ready": cards.ready(TEXT, "done", name, {"data": "done"}, name),
     }
 

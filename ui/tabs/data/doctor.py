@@ -129,7 +129,7 @@ def _downloads(visit: Visit, data: Overview) -> str:
     if not data.applied or data.table is None:
         return ""
     links = "".join(
-        f'<a class="download quiet" href="/download/table/mended.{kind}" target="_self">'
+        f'<a class="download quiet" href="download/table/mended.{kind}" download>'
         f"{esc(visit.text(f'data.download_{kind}'))}</a>"
         for kind in ("csv", "jsonl")
     )
