@@ -17,7 +17,7 @@ WORDS = {
         "next": "Next: choose a model", "start": "Start training", "stop": "Stop and keep the best so far",
         "results": "See the results", "ask": "What does the model say?", "text": "Your text",
         "zip": "Download the model (zip)",
-        "right": r"About \d+ of 100 right", "wrong_file": "not a table", "sample": "Try the sample",
+        "right": r"About \d+ of 100 right", "wrong_file": "no table can be read", "sample": "Try the sample",
     },
     "zh-CN": {
         "next": "下一步：选择模型", "start": "开始训练", "stop": "停止并保留目前最好的", "results": "查看结果",

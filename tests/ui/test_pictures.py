@@ -22,8 +22,8 @@ HOSTILE = [
 ]
 ALLOWED = {
     "ul", "li", "span", "i", "b", "p", "div", "svg", "g", "rect", "text", "title", "figure", "ol", "section", "h3",
-    "h4", "dl", "dt", "dd", "article", "u", "table", "thead", "tbody", "tr", "th", "td", "small", "strong", "q", "del", "ins",
-    "button", "em",
+    "h4", "dl", "dt", "dd", "article", "u", "table", "thead", "tbody", "tr", "th", "td", "small", "strong",
+    "q", "del", "ins", "button", "em",
 }  # fmt: skip
 TEXT = Text("en")
 
