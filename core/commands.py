@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,12 @@ def inspect(given: argparse.Namespace, settings: Settings, terminal: Terminal) -
     columns = dict(pair.partition("=")[::2] for pair in given.column)
     # A file to write without a word on fixes is wanted mended.
     fixes = fixes_named(given.fix if given.fix is not None else "recommended" if given.out else "none")
-    return look(Request(given.file, given.task, columns, _options(given), fixes, given.out), settings)
+    first = knobs()
+    length, batch = int(first["max_length"].default), int(first["batch_size"].default)
+    runs = RunStore(settings.home)
+    starter = describe(ModelChoice(), settings, runs, OWNER, max_length=length, batch_size=batch)
+    asked = Request(given.file, given.task, columns, _options(given), fixes, given.out)
+    return look(replace(asked, tokenizer=starter.tokenizer, reads=starter.max_positions or None), settings)
 
 
 def train(given: argparse.Namespace, settings: Settings, terminal: Terminal) -> dict[str, Any]:

@@ -7,11 +7,13 @@ from typing import Any
 
 from core import files
 from core.data import reading
+from core.data.doctor.counts import cut_texts
 from core.data.doctor.examining import Fixes
 from core.data.findings import from_note
 from core.data.mending import mend
 from core.data.options import DECIDE_YOURSELF, ReadOptions
-from core.data.shapes import SHAPES, column_names
+from core.data.profiling import token_lengths
+from core.data.shapes import SHAPES, Columns, column_names
 from core.data.survey import Question, Survey, survey
 from core.data.understanding import SAMPLE_ROWS, Guess, known_columns, understand
 from core.errors import UserError
@@ -29,6 +31,8 @@ class Request:
         options: decisions about reading.
         fixes: what to mend; `{}` for nothing.
         out: where to write the mended table.
+        tokenizer: a `tokenizer.json` to count the lengths of the texts with, None not to count them.
+        reads: longest text in tokens that its model reads.
     """
 
     path: Path
@@ -37,6 +41,8 @@ class Request:
     options: ReadOptions = DECIDE_YOURSELF
     fixes: Fixes = field(default_factory=dict)
     out: Path | None = None
+    tokenizer: Path | None = None
+    reads: int | None = None
 
 
 def inspect(asked: Request, settings: Settings) -> dict[str, Any]:
@@ -64,6 +70,7 @@ def inspect(asked: Request, settings: Settings) -> dict[str, Any]:
         columns = {**guess.columns, **known_columns(asked.columns, facts["columns"])}
         question = Question(str(table), columns, guess.task, asked.fixes)
         found = _survey(settings, facts["rows"], question, asked)
+        cut = _cut(asked, settings, table, columns, facts["rows"])
     described = {name: facts[name] for name in _DESCRIBED if name in facts}
     return {
         "name": asked.path.name,
@@ -71,7 +78,7 @@ def inspect(asked: Request, settings: Settings) -> dict[str, Any]:
         "suggested": _suggested(guess, columns),
         "labels": found.counts,
         "sizes": found.sizes,
-        "findings": [*(from_note(note).as_dict() for note in facts["notes"]), *found.findings],
+        "findings": [*(from_note(note).as_dict() for note in facts["notes"]), *found.findings, *cut],
         "error": {"code": found.error[0], "facts": found.error[1]} if found.error else None,
     } | ({"mended": {"out": str(asked.out), "rows": found.rows, "applied": found.applied}} if asked.out else {})
 
@@ -91,6 +98,15 @@ def _survey(settings: Settings, rows: int, question: Question, asked: Request) -
         return Survey(error=("column_not_chosen", {"role": missing}))
     found = survey(settings, rows, question)
     return replace(found, error=("column_not_chosen", {"role": missing})) if missing else found
+
+
+def _cut(asked: Request, settings: Settings, table: Path, columns: Columns, rows: int) -> list[dict[str, Any]]:
+    """How much of the texts the model would not read."""
+    column = columns.get("text") or columns.get("source") or columns.get("messages")
+    if asked.tokenizer is None or not isinstance(column, str):
+        return []
+    found = cut_texts(token_lengths(settings, table, column, asked.tokenizer), asked.reads, rows)
+    return [found.as_dict()] if found else []
 
 
 def _suggested(guess: Guess, columns: dict[str, str | tuple[str, ...]]) -> dict[str, Any]:

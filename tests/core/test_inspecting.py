@@ -113,6 +113,18 @@ def test_decisions_about_reading_are_kept_to(settings, tmp_path):
     assert told["columns"] == ["text", "label"]
 
 
+def test_texts_that_a_model_would_cut_are_told(settings, tmp_path, capsys):
+    path = tmp_path / "in.csv"
+    rows = [f"{'word ' * (700 if i % 4 else 7)}{i},{'ab'[i % 2]}\n" for i in range(40)]
+    path.write_text("text,label\n" + "".join(rows))
+    assert main(["inspect", str(path), "--home", str(settings.home)]) == 0
+    found = codes(json.loads(capsys.readouterr().out))["texts_cut"]
+    assert (found["rows"], found["severity"], found["fix"]) == (30, "warning", None)
+    assert found["facts"]["limit"] == 512
+    assert 20 < found["facts"]["tokens"] < 40
+    assert "texts_cut" not in codes(inspect(Request(path), settings))
+
+
 def test_wrong_requests_are_said(settings, tmp_path):
     for request, code in (
         (Request(MESSY, task="poetry"), "task_unknown"),
