@@ -44,7 +44,8 @@ def train(
     verify_starter(base)
 
     report(events.Phase(name="data"))
-    split, label_counts = _rows(task, spec, owner, settings)
+    given, label_counts = _rows(task, spec, owner, settings)
+    split = _with_copies(given, spec)
     findings = [finding.as_dict() for finding in split.findings]
     report(
         events.Prepared(
@@ -61,7 +62,8 @@ def train(
     fitted = fit(task, model, tokenizer, split, spec, device, folder, report, signals)
 
     report(events.Phase(name="baselines"))
-    baselines = task.baseline_predictions(split)
+    # Simple methods learn from the rows as they are: copies that balance the labels would tell them another majority.
+    baselines = task.baseline_predictions(given)
     report(events.Phase(name="testing"))
     best = _best(task, folder)
     judged = reports.judge(task, split, task.predict(*best, split.test["text"].tolist(), device), baselines)
@@ -88,7 +90,7 @@ def _rows(task: Task, spec: TrainSpec, owner: str, settings: Settings) -> tuple[
     for part in (split.train, split.validation, split.test):
         for label, rows in part["label"].value_counts().items():
             counts[str(label)] += int(rows)
-    return _with_copies(split, spec), counts
+    return split, counts
 
 
 def _with_copies(split: "Split", spec: TrainSpec) -> "Split":

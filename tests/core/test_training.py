@@ -18,8 +18,11 @@ from core.runs.progress import fold
 from core.runs.store import RunStore
 from core.runs.supervisor import Supervisor
 from core.settings import Limits, Settings
-from core.spec import DataChoice, ModelChoice, build
+from core.spec import AugmentChoice, DataChoice, ModelChoice, build
+from core.tasks.base import find
 from core.training import checkpoints
+from core.training.loop import Signals
+from core.training.run import train
 from tests import tiny
 
 
@@ -56,6 +59,27 @@ def until(condition, seconds=90):
     while not condition():
         assert time.monotonic() < end, "it never happened"
         time.sleep(0.02)
+
+
+@pytest.mark.real
+def test_copies_are_learned_from_and_simple_methods_see_the_rows_as_they_are(body, tmp_path, monkeypatch):
+    settings = Settings(home=tmp_path / "home")
+    plain = spec(add_table(settings, tmp_path), body, epochs=1)
+    augment = AugmentChoice(methods=("delete", "swap"), copies=1.0, balance=True)
+    asked = plain.model_copy(update={"data": plain.data.model_copy(update={"augment": augment})})
+    task, seen = find("classification"), []
+    honest = type(task).baseline_predictions
+    monkeypatch.setattr(
+        type(task), "baseline_predictions", lambda self, split: seen.append(split.sizes()) or honest(self, split)
+    )
+    runs = RunStore(settings.home)
+    record = runs.create(asked, "local", "weather")
+    signals = Signals(stop=lambda: False, interrupted=lambda: False)
+    report = train(asked, "local", runs.folder(record.id), settings, runs, lambda event: None, signals)
+    added = next(f for f in report["data"]["findings"] if f["code"] == "augmented_rows")
+    assert added["rows"] > 20
+    assert seen == [report["rows"] | {"train": report["rows"]["train"] - added["rows"]}]
+    assert sum(seen[0].values()) == sum(report["data"]["label_counts"].values()) == 120
 
 
 @pytest.mark.real
