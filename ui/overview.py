@@ -7,7 +7,7 @@ from typing import Any
 from core.data.findings import from_note
 from core.data.shapes import SHAPES, column_names
 from core.data.store import Table
-from core.data.survey import Question, Survey, survey
+from core.data.survey import Question, survey
 from core.data.understanding import known_columns
 from core.errors import UserError
 from core.spec import knobs
@@ -40,6 +40,11 @@ class Overview:
     error: UserError | None = None
 
     @property
+    def only_checked(self) -> bool:
+        """Whether all is well with the data, but its task cannot be trained."""
+        return self.error is not None and self.error.code == "task_not_trained_yet"
+
+    @property
     def usable(self) -> bool:
         """Whether a run can be started with it."""
         return self.table is not None and self.error is None and bool(self.sizes)
@@ -66,7 +71,8 @@ def overview(visit: Visit) -> Overview:
     except UserError as error:
         return Overview(error=error)
     columns = known_columns(draft.columns, list(table.columns))
-    return _with_notes(table, columns, visit.house.memory.once(_key(visit), lambda: _work_out(visit, table, columns)))
+    found = visit.house.memory.once(_key(visit), lambda: _work_out(visit, table, columns))
+    return replace(_with_notes(table, columns, found), error=_error(visit, columns, found))
 
 
 def surveyed(visit: Visit) -> bool:
@@ -102,10 +108,9 @@ def _with_notes(table: Table, columns: dict[str, str | tuple[str, ...]], found: 
 
 
 def _work_out(visit: Visit, table: Table, columns: dict[str, str | tuple[str, ...]]) -> Overview:
-    task = visit.draft.task
-    missing = SHAPES[task].missing(columns)
-    if missing and not column_names(columns):
-        return Overview(error=UserError("column_not_chosen", role=_role(visit, missing)))
+    """What the doctor says; remembered, so it holds nothing that is said in one language."""
+    if not column_names(columns):
+        return Overview()
     try:
         found = survey(visit.house.settings, table.rows, question(visit, table, columns))
     except UserError as error:
@@ -116,15 +121,14 @@ def _work_out(visit: Visit, table: Table, columns: dict[str, str | tuple[str, ..
         findings=found.findings,
         applied=found.applied,
         train_counts=found.train_counts,
-        error=UserError("column_not_chosen", role=_role(visit, missing)) if missing else _error(task, found),
+        error=UserError(found.error[0], **found.error[1]) if found.error else None,
     )
 
 
-def _role(visit: Visit, role: str) -> str:
-    return visit.text(f"data.role.{role}")
-
-
-def _error(task: str, found: Survey) -> UserError | None:
-    if found.error:
-        return UserError(found.error[0], **found.error[1])
-    return None if task in all_tasks() else UserError("task_not_trained_yet", known=", ".join(all_tasks()))
+def _error(visit: Visit, columns: dict[str, str | tuple[str, ...]], found: Overview) -> UserError | None:
+    task = visit.draft.task
+    if missing := SHAPES[task].missing(columns):
+        return UserError("column_not_chosen", role=visit.text(f"data.role.{missing}"))
+    if found.error or task in all_tasks():
+        return found.error
+    return UserError("task_not_trained_yet", known=", ".join(visit.text(f"data.task.{name}") for name in all_tasks()))

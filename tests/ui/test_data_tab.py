@@ -11,6 +11,7 @@ from ui.overview import overview
 from ui.page import Visit
 from ui.tabs import data
 from ui.tabs.data import augmenting, doctor, handing_in, meaning, parts, preview, reading
+from ui.text import Text
 
 Write = Callable[..., Path]
 MESSY = [
@@ -79,6 +80,15 @@ def test_a_task_that_is_not_trained_yet_says_so(visit: Visit) -> None:
     assert error.code == "task_not_trained_yet"
     assert overview(visit).sizes["train"] > 100
     assert not overview(visit).usable
+
+
+def test_what_is_remembered_is_said_in_each_language(visit: Visit) -> None:
+    handing_in.take_sample(visit, "appliance_phrases")
+    chinese = Visit(visit.house, Text("zh-CN"), visit.owner)
+    for asked in (visit, chinese):
+        error = overview(asked).error
+        assert error
+        assert error.facts["known"] == asked.text("data.task.classification")
 
 
 def test_choosing_columns_is_remembered_and_judged(visit: Visit, spreadsheet: Write) -> None:

@@ -66,7 +66,8 @@ def findings(visit: Visit, data: Overview) -> str:
     """All findings as cards, errors first, what is mended last."""
     rows = data.table.rows if data.table else 0
     cut = cut_texts(visit.draft.tokens, int(choices.settled(visit).values["max_length"]), rows)
-    return cards_of(visit.text, (*data.findings, *((cut.as_dict(),) if cut else ())), data.error)
+    wrong = None if data.only_checked else data.error
+    return cards_of(visit.text, (*data.findings, *((cut.as_dict(),) if cut else ())), wrong)
 
 
 def press(visit: Visit, told: dict[str, Any]) -> dict[str, Any]:

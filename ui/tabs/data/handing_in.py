@@ -76,9 +76,9 @@ def upload(visit: Visit, path: str | None) -> dict[str, Any] | None:
 
 
 def take_sample(visit: Visit, key: str = "customer_messages") -> dict[str, Any]:
-    """Use a bundled sample, with the task that it is for."""
+    """Use a bundled sample."""
     path = SAMPLES[key if key in SAMPLES else "customer_messages"]
-    take(visit, path, path.name, task=TASKS[key])
+    take(visit, path, path.name)
     return {}
 
 
@@ -96,17 +96,17 @@ def paste(visit: Visit, words: str | None) -> dict[str, Any]:
     return {"pasted": ""}
 
 
-def take(visit: Visit, path: Path, name: str, task: str | None = None) -> None:
+def take(visit: Visit, path: Path, name: str) -> None:
     """Read a file and begin anew with its table."""
     tables = visit.house.tables
-    chosen(visit, tables.add(path, visit.owner, name, ReadOptions(single_column=True), keep_file=True), task)
+    chosen(visit, tables.add(path, visit.owner, name, ReadOptions(single_column=True), keep_file=True))
 
 
-def chosen(visit: Visit, table: Table, task: str | None = None) -> None:
+def chosen(visit: Visit, table: Table) -> None:
     """Begin anew with a table, unless it is the one in use."""
     if table.id == visit.draft.table:
         return
-    guess = understand(visit.house.tables.frame(table.id, visit.owner, rows=SAMPLE_ROWS), task)
+    guess = understand(visit.house.tables.frame(table.id, visit.owner, rows=SAMPLE_ROWS))
     visit.change(
         table=table.id,
         task=guess.task,
