@@ -12,10 +12,11 @@ help:
 	@echo "make run    open the page"
 	@echo "make test   all tests    make lint   style and types    make bench   speed"
 
-$(VENV)/runtime: requirements.txt
+$(VENV)/runtime: requirements.txt requirements-starters.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==$$(sed -n 's/^torch==//p' requirements.txt)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-starters.txt
 	@touch $@
 
 $(VENV)/development: $(VENV)/runtime requirements-dev.txt

@@ -1,4 +1,4 @@
-"""The command line: `python -m core inspect | train | evaluate | predict | publish`.
+"""The command line: `python -m core inspect | search | train | evaluate | predict | publish`.
 
 JSON is the last line of stdout, progress and sentences go to stderr. Exit 0 done, 1 failed, 2 bad input.
 """
@@ -45,16 +45,22 @@ def parser() -> argparse.ArgumentParser:
     inspect = add("inspect")
     inspect.add_argument("file", type=Path)
     inspect.add_argument("--task", help=f"what it is for: {', '.join(SHAPES)}; guessed where left out")
-    inspect.add_argument("--column", action="append", default=[], metavar="ROLE=COLUMN", help="a column by hand")
+    _columns(inspect)
     inspect.add_argument("--fix", metavar="FIXES", help=_FIX_HELP)
     inspect.add_argument("--out", type=Path, help="where to write the mended table: .csv, .jsonl or .parquet")
     _reading(inspect)
 
+    search = add("search")
+    search.add_argument("words", help="words in the name of a model on the Hub")
+    search.add_argument("--task", default="classification", help="what it shall do")
+    search.add_argument("--limit", type=int, default=20)
+
     train = add("train")
-    train.add_argument("--task", default="classification")
+    train.add_argument("--task", default="classification", help=", ".join(SHAPES))
     train.add_argument("--data", type=Path, required=True)
-    train.add_argument("--text", help="column with the text; guessed where left out")
-    train.add_argument("--label", help="column with the label; guessed where left out")
+    _columns(train)
+    train.add_argument("--text", help="column that the model reads; guessed where left out")
+    train.add_argument("--label", help="column that it shall learn to say; guessed where left out")
     train.add_argument("--test", type=Path, help="a second file with the test rows")
     train.add_argument("--fix", metavar="FIXES", default="recommended", help=_FIX_HELP)
     train.add_argument("--split-column", help="column that says which rows are for training, validation and test")
@@ -66,20 +72,24 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--balance", action="store_true", help="more copies for smaller classes")
     _reading(train)
     train.add_argument("--model", default="starter", help="starter, a Hub id, a folder, or a run's id")
-    train.add_argument("--set", action="append", default=[], metavar="KNOB=VALUE", help="a hyperparameter by hand")
+    _settings(train)
     train.add_argument("--name", default="")
 
     evaluate = add("evaluate")
     evaluate.add_argument("--model", required=True, help="a run's id or a folder")
     evaluate.add_argument("--data", type=Path, required=True)
-    evaluate.add_argument("--text", required=True)
-    evaluate.add_argument("--label", required=True)
+    evaluate.add_argument("--text", help="column that the model reads")
+    evaluate.add_argument("--label", help="column with the wanted answers")
+    _columns(evaluate)
+    _settings(evaluate)
 
     predict = add("predict")
     predict.add_argument("--model", required=True, help="a run's id or a folder")
     predict.add_argument("sentence", nargs="?", help="one text to answer")
     predict.add_argument("--data", type=Path)
     predict.add_argument("--text", help="column with the text")
+    _columns(predict)
+    _settings(predict)
     predict.add_argument("--out", type=Path)
 
     publish = add("publish")
@@ -87,6 +97,26 @@ def parser() -> argparse.ArgumentParser:
     publish.add_argument("--repo", required=True, help="name, or owner/name, on the Hub")
     publish.add_argument("--public", action="store_true")
     return top
+
+
+def _columns(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="ROLE=COLUMN",
+        help="a column by hand, such as source=German; several with commas between",
+    )
+
+
+def _settings(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting by hand, such as epochs=3, method=lora or beams=4",
+    )
 
 
 def _reading(command: argparse.ArgumentParser) -> None:

@@ -22,10 +22,15 @@ class Started(_Event):
 
 
 class Phase(_Event):
-    """The run entered a named part: `data`, `baselines`, `loading`, `training`, `testing`, `saving`."""
+    """The run entered a named part: `data`, `loading`, `untouched`, `training`, `baselines`, `testing`, `saving`.
+
+    Told again while a part goes on that takes long: `done` of `total` rows.
+    """
 
     kind: Literal["phase"] = "phase"
     name: str
+    done: int = 0
+    total: int = 0
 
 
 class Prepared(_Event):

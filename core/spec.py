@@ -1,7 +1,7 @@
 """TrainSpec: every choice a person can make about a run, typed, bounded and serialisable."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -17,13 +17,27 @@ class Knob:
         scale: `log` where ratios matter more than differences.
         step: smallest useful change on a linear scale.
         choices: the positions, where only some make sense.
-        group: `training` for the hyperparameters, `data` for the split.
+        group: `training` for the hyperparameters, `data` for the split, `adapting` for how much of the model is
+            changed, `writing` for how answers are written.
     """
 
     scale: Literal["linear", "log"] = "linear"
     step: float = 1
     choices: tuple[float, ...] = ()
-    group: Literal["training", "data"] = "training"
+    group: Literal["training", "data", "adapting", "writing"] = "training"
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A field that is no number: one of some words, yes or no, or a text. Its choices are the field's own type.
+
+    Attributes:
+        group: as a Knob's, and `reading` for how an example is given to the model.
+        longest: of a text, in characters.
+    """
+
+    group: Literal["training", "adapting", "writing", "reading"] = "training"
+    longest: int = 0
 
 
 class Frozen(BaseModel):
@@ -101,8 +115,32 @@ class ModelChoice(Frozen):
     revision: str | None = None
 
 
+Method = Literal["full", "lora", "head", "quick", "few"]
+Truncation = Literal["head", "tail", "both"]
+
+
 class TrainSpec(Frozen):
-    """Everything a run is to do. A knob's default, bounds, scale and step live on its field alone."""
+    """Everything a run is to do. A knob's default, bounds, scale and step live on its field alone.
+
+    Attributes:
+        method: what is changed. `full`: every weight that is not frozen; `lora`: small matrices beside the weights;
+            `head`: the classification head alone; `quick`: a linear head on features that are computed once; `few`:
+            texts of a class are drawn together first (contrastive), then a linear head: for few examples.
+        max_length: tokens that are read of an example; of an encoder-decoder its source, of a decoder-only model prompt
+            and answer together.
+        max_target_length: tokens of an answer that are learned from.
+        truncation: which part of a text that is too long is kept.
+        source_language, target_language: ISO 639-1 codes, empty where they are not told.
+        instruction: what a decoder-only model is told before each example; empty for the task's own words.
+        lora_targets: which linear layers get matrices, all or those of attention alone.
+        lora_dora, lora_rslora: variants (Liu et al., 2024; Kalajdzievski, 2023).
+        quantization: bits of the frozen base under LoRA, on CUDA alone.
+        keep_adapter: whether the adapter is also saved by itself.
+        freeze_layers: first layers that stay as they are.
+        head_layers, pooling: of a classification head; `own` for what the model brings.
+        packing: whether short examples share a row of tokens, without seeing one another.
+        beams … stop: how answers are written when the result is judged, and the first values in "Try it".
+    """
 
     version: Literal[1] = 1
     task: str = "classification"
@@ -116,7 +154,36 @@ class TrainSpec(Frozen):
     weight_decay: Annotated[float, Field(ge=0, le=0.3), Knob(step=0.01)] = 0.01
     warmup_ratio: Annotated[float, Field(ge=0, le=0.5), Knob(step=0.05)] = 0.1
     dropout: Annotated[float, Field(ge=0, le=0.5), Knob(step=0.05)] = 0.1
+    max_target_length: Annotated[int, Field(ge=8, le=512), Knob(choices=(16, 32, 64, 128, 256, 512))] = 64
     seed: Annotated[int, Field(ge=0, le=2**31 - 1), Knob()] = 42
+
+    truncation: Annotated[Truncation, Switch(group="reading")] = "head"
+    source_language: Annotated[str, Field(max_length=12), Switch(group="reading", longest=12)] = ""
+    target_language: Annotated[str, Field(max_length=12), Switch(group="reading", longest=12)] = ""
+    instruction: Annotated[str, Field(max_length=2000), Switch(group="reading", longest=2000)] = ""
+    packing: Annotated[bool, Switch(group="reading")] = False
+
+    method: Annotated[Method, Switch(group="adapting")] = "full"
+    freeze_embeddings: Annotated[bool, Switch(group="adapting")] = False
+    freeze_layers: Annotated[int, Field(ge=0, le=100), Knob(group="adapting")] = 0
+    head_layers: Annotated[Literal["own", "one", "two"], Switch(group="adapting")] = "own"
+    pooling: Annotated[Literal["own", "cls", "mean"], Switch(group="adapting")] = "own"
+    lora_rank: Annotated[int, Field(ge=1, le=256), Knob(choices=(2, 4, 8, 16, 32, 64, 128), group="adapting")] = 16
+    lora_alpha: Annotated[int, Field(ge=1, le=512), Knob(choices=(4, 8, 16, 32, 64, 128, 256), group="adapting")] = 32
+    lora_dropout: Annotated[float, Field(ge=0, le=0.5), Knob(step=0.05, group="adapting")] = 0.05
+    lora_targets: Annotated[Literal["all", "attention"], Switch(group="adapting")] = "all"
+    lora_dora: Annotated[bool, Switch(group="adapting")] = False
+    lora_rslora: Annotated[bool, Switch(group="adapting")] = False
+    quantization: Annotated[Literal["none", "8", "4"], Switch(group="adapting")] = "none"
+    keep_adapter: Annotated[bool, Switch(group="adapting")] = False
+
+    beams: Annotated[int, Field(ge=1, le=8), Knob(group="writing")] = 1
+    max_new_tokens: Annotated[int, Field(ge=1, le=512), Knob(choices=(16, 32, 64, 128, 256, 512), group="writing")] = 64
+    no_repeat_ngram: Annotated[int, Field(ge=0, le=10), Knob(group="writing")] = 0
+    length_penalty: Annotated[float, Field(ge=-2, le=3), Knob(step=0.1, group="writing")] = 1.0
+    temperature: Annotated[float, Field(ge=0, le=2), Knob(step=0.1, group="writing")] = 0.0
+    top_p: Annotated[float, Field(ge=0.05, le=1), Knob(step=0.05, group="writing")] = 1.0
+    stop: Annotated[str, Field(max_length=100), Switch(group="writing", longest=100)] = ""
 
     validation_fraction: Annotated[float, Field(ge=0.05, le=0.4), Knob(step=0.05, group="data")] = 0.15
     test_fraction: Annotated[float, Field(ge=0.05, le=0.4), Knob(step=0.05, group="data")] = 0.15
@@ -151,20 +218,78 @@ def knobs(group: str | None = None) -> dict[str, KnobField]:
     return found
 
 
+@dataclass(frozen=True)
+class SwitchField:
+    """A switch with everything its field declares.
+
+    Attributes:
+        choices: the words it may be; empty for a text, `(False, True)` for yes or no.
+    """
+
+    name: str
+    switch: Switch
+    default: str | bool
+    choices: tuple[str | bool, ...]
+
+
+def switches(group: str | None = None) -> dict[str, SwitchField]:
+    """All switches by name, in the order they are declared, or those of one group."""
+    found: dict[str, SwitchField] = {}
+    for name, field in TrainSpec.model_fields.items():
+        switch = next((m for m in field.metadata if isinstance(m, Switch)), None)
+        if switch and group in (None, switch.group):
+            choices = (False, True) if field.annotation is bool else get_args(field.annotation)
+            found[name] = SwitchField(name, switch, cast("str | bool", field.default), choices)
+    return found
+
+
+class Writing(Frozen):
+    """How an answer is written. The fields are those of TrainSpec of the same names.
+
+    Attributes:
+        beams: hypotheses that are followed at once; 1 is greedy (or drawn, where the temperature is above 0).
+        max_new_tokens: longest answer in tokens.
+        no_repeat_ngram: so many tokens in a row do not come twice; 0 for no such rule.
+        length_penalty: above 1 favours long answers among beams, below 1 short ones.
+        temperature: 0 for the likeliest token each time, else how freely the next one is drawn.
+        top_p: share of probability from whose likeliest tokens one is drawn.
+        stop: text at which writing ends; empty for none.
+    """
+
+    beams: int = Field(default=1, ge=1, le=8)
+    max_new_tokens: int = Field(default=64, ge=1, le=512)
+    no_repeat_ngram: int = Field(default=0, ge=0, le=10)
+    length_penalty: float = Field(default=1.0, ge=-2, le=3)
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    top_p: float = Field(default=1.0, ge=0.05, le=1)
+    stop: str = Field(default="", max_length=100)
+
+
+def writing_of(spec: TrainSpec) -> Writing:
+    """The part of a spec that says how answers are written."""
+    return Writing(**{name: getattr(spec, name) for name in Writing.model_fields})
+
+
 def build(**choices: Any) -> TrainSpec:
     """A TrainSpec from values as they come from sliders or flags.
 
     Raises:
-        UserError: `knob_unknown`, `knob_not_a_number` or `knob_out_of_range`, naming the first wrong knob.
+        UserError: `knob_unknown`, `knob_not_a_number`, `knob_out_of_range`, `switch_unknown_choice` or
+            `switch_too_long`, naming the first wrong knob or switch.
     """
-    known = knobs()
+    known, words = knobs(), switches()
     try:
         return TrainSpec(**choices)
     except ValidationError as wrong:
         first = wrong.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""
+        if name in words:
+            if words[name].switch.longest:
+                raise UserError("switch_too_long", knob=name, longest=words[name].switch.longest) from wrong
+            told = ", ".join(str(choice) for choice in words[name].choices)
+            raise UserError("switch_unknown_choice", knob=name, value=str(first["input"])[:40], known=told) from wrong
         if name not in known:
-            raise UserError("knob_unknown", knob=name, known=", ".join(known)) from wrong
+            raise UserError("knob_unknown", knob=name, known=", ".join([*known, *words])) from wrong
         field, value = known[name], str(first["input"])
         if first["type"] in ("greater_than_equal", "less_than_equal"):
             raise UserError("knob_out_of_range", knob=name, value=value, low=field.low, high=field.high) from wrong

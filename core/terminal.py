@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from core.errors import UserError
+from core.evaluation.scales import SCALES
 from core.runs.progress import Progress
 
 _LOCALES = Path(__file__).resolve().parent.parent / "ui" / "locales"
@@ -66,18 +67,36 @@ class Terminal:
     def scores(self, report: dict[str, Any]) -> None:
         """The model beside its baselines on the test rows, and the verdict."""
         self._end_line()
-        shown = [name for name in report["metrics"] if name != "intervals"]
-        names = {"majority": self._words("terminal.majority", {}), "tfidf": self._words("terminal.tfidf", {})}
-        rows = [(names.get(name, name), scores) for name, scores in report["baselines"].items()]
+        shown = [name for name in report["metrics"] if name in SCALES]
+        rows = [(self._words(f"results.baseline.{name}", {}), scores) for name, scores in report["baselines"].items()]
         rows.append((self._words("terminal.model", {}), report["metrics"]))
         wide = max(len(name) for name, _ in rows) + 2
         self._stream.write(f"{'':{wide}}" + "".join(f"{name:>17}" for name in shown) + "\n")
         for name, scores in rows:
-            self._stream.write(f"{name:{wide}}" + "".join(f"{scores[metric]:>17.3f}" for metric in shown) + "\n")
+            cells = (figure(m, scores[m]) if m in scores else "-" for m in shown)
+            self._stream.write(f"{name:{wide}}" + "".join(f"{cell:>17}" for cell in cells) + "\n")
         edges = report["metrics"]["intervals"]
-        cells = "".join(f"{f'{edges[m][0]:.2f}-{edges[m][1]:.2f}':>17}" for m in shown)
-        self._stream.write(f"{self._words('terminal.interval', {}):{wide}}{cells}\n")
-        self.say(f"verdict_{report['verdict']['code']}", **{k: v for k, v in report["verdict"].items() if k != "code"})
+        spans = (f"{figure(m, edges[m][0], 2)}-{figure(m, edges[m][1], 2)}" if m in edges else "" for m in shown)
+        cells_of_spans = "".join(f"{span:>17}" for span in spans)
+        self._stream.write(f"{self._words('terminal.interval', {}):{wide}}{cells_of_spans}\n")
+        self._verdict(report)
+
+    def _verdict(self, report: dict[str, Any]) -> None:
+        said = {key: value for key, value in report["verdict"].items() if key != "code"}
+        if "strongest" not in said:
+            return
+        if "right" in said:
+            self.say(f"verdict_{report['verdict']['code']}", **said)
+            return
+        metric = report["main_metric"]
+        facts = {
+            "metric": self._words(f"results.{metric}.name", {}),
+            "baseline": self._words(f"results.baseline.{said['strongest']}", {}),
+            "ours": figure(metric, said["ours"], 1),
+            "theirs": figure(metric, said["theirs"], 1),
+            "rows": said["rows"],
+        }
+        self._stream.write(self._words(f"verdict_text.{report['verdict']['code']}", facts) + "\n")
 
     def _phase(self, progress: Progress) -> str:
         return self._words(f"phase.{progress.phase}" if progress.phase else "terminal.starting", {})
@@ -95,6 +114,13 @@ class Terminal:
         if self._drawn:
             self._stream.write("\n")
             self._drawn = False
+
+
+def figure(metric: str, value: float, digits: int = 3) -> str:
+    """A score as the terminal shows it: shares with their decimals, points of 100 with one."""
+    if SCALES[metric].unit == "points":
+        return f"{value:.1f}"
+    return f"{value:.{digits}f}" if value < 1000 else f"{value:,.0f}"
 
 
 def clock(seconds: float) -> str:

@@ -42,13 +42,14 @@ class Account:
 
 @dataclass
 class Repo:
-    """A repository: every commit's files stay readable by its hash."""
+    """A repository: every commit's files stay readable by its hash. `downloads` are those of the last 30 days."""
 
     id: str
     kind: str = "model"
     private: bool = False
     gated: bool = False
     hardware: str = ""
+    downloads: int = 0
     made_with: dict[str, Any] = field(default_factory=dict)
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
@@ -157,6 +158,7 @@ class FakeHub:
         app.add_api_route("/api/whoami-v2", self._whoami)
         app.add_api_route("/api/repos/create", self._create, methods=["POST"])
         app.add_api_route("/api/validate-yaml", self._validate, methods=["POST"])
+        app.add_api_route("/api/models", self._search)
         app.add_api_route("/api/{word}", lambda: {})  # what the library asks on its own behalf
         app.add_api_route("/api/{kind}/{name}", self._alias)
         one = "/api/{kind}/{org}/{name}"
@@ -229,6 +231,22 @@ class FakeHub:
         if now is None:
             return _no(404 if self._account(request) else 401, "RepoNotFound", "Repository not found")
         return RedirectResponse(f"/api/{kind}/{now}?{request.url.query}", 307)
+
+    async def _search(self, request: Request) -> Any:
+        asked = request.query_params
+        words, filters = asked.get("search", "").lower(), set(asked.getlist("filter"))
+        found = [
+            _listed(repo)
+            for (kind, repo_id), repo in self.repos.items()
+            if kind == "model"
+            and words in repo_id.lower()
+            and not isinstance(self._visible(request, "models", repo_id), Response)
+            and filters <= _tags(repo)
+            and asked.get("pipeline_tag") in (None, repo.card.get("pipeline_tag"))
+        ]
+        found.sort(key=lambda entry: -entry[asked.get("sort", "downloads")])
+        shown = {"_id", "id", *asked.getlist("expand")}
+        return [{k: v for k, v in entry.items() if k in shown} for entry in found[: int(asked.get("limit", 1000))]]
 
     async def _info(self, kind: str, org: str, name: str, request: Request, revision: str = "main") -> Any:
         repo = self._visible(request, kind, f"{org}/{name}")
@@ -386,6 +404,28 @@ def _lfs(path: str, content: bytes) -> dict[str, Any]:
 def _sibling(path: str, content: bytes, blobs: bool) -> dict[str, Any]:
     told = {"size": len(content), "blobId": _git_sum(content)} | _lfs(path, content)
     return {"rfilename": path} | (told if blobs else {})
+
+
+def _tags(repo: Repo) -> set[str]:
+    """The tags of a model: those of its card, its library, and what the Hub sees in its files."""
+    tags = {*repo.card.get("tags", []), str(repo.card.get("library_name", "transformers"))}
+    return tags | ({"safetensors"} if any(path.endswith(".safetensors") for path in repo.files) else set())
+
+
+def _listed(repo: Repo) -> dict[str, Any]:
+    """A model as an answer to a search shows it."""
+    return {
+        "_id": "1",
+        "id": repo.id,
+        "downloads": repo.downloads,
+        "likes": 0,
+        "pipeline_tag": repo.card.get("pipeline_tag"),
+        "tags": sorted(_tags(repo)),
+        "gated": "manual" if repo.gated else False,
+        "private": repo.private,
+        "library_name": repo.card.get("library_name", "transformers"),
+        "cardData": repo.card,
+    } | _parameters(repo.files)
 
 
 def _parameters(files: dict[str, bytes]) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from core.evaluation.scales import SCALES, share
 from ui.pictures import esc, shortened
 from ui.sentences import count, percent, size
 from ui.text import Text
 
 _MARKS = {"done": "✓", "todo": "○", "busy": "…", "problem": "!"}
-METRICS = ("accuracy", "macro_precision", "macro_recall", "macro_f1")
 
 
 def ready(text: Text, state: str, headline: str, steps: dict[str, str], detail: str = "") -> str:
@@ -40,6 +40,7 @@ def facts(rows: list[tuple[str, str]]) -> str:
 def model_facts(text: Text, known: Any) -> str:
     """Parameters, disk, memory, and whether that fits here."""
     figures = [
+        *([(text("models.kind_title"), text(f"models.kind.{known.kind}"))] if known.kind else []),
         (text("models.parameters"), count(text, known.parameters)),
         (text("models.disk"), size(text, known.disk_bytes)),
         (text("models.memory"), size(text, known.memory_bytes)),
@@ -56,31 +57,82 @@ def model_facts(text: Text, known: Any) -> str:
     )
 
 
+def method(text: Text, name: str, known: Any) -> str:
+    """What a method changes, and which share of the model that is.
+
+    Args:
+        name: value of `TrainSpec.method`.
+        known: ModelFacts, or None where there are none.
+    """
+    said = (
+        f"<h4>{esc(text(f'switches.method.choices.{name}.label'))}</h4>"
+        f"<p>{esc(text(f'switches.method.choices.{name}.help'))}</p>"
+    )
+    if known is None or not known.parameters:
+        return f'<div class="method">{said}</div>'
+    share = min(1.0, known.trainable / known.parameters)
+    words = text(
+        "models.share",
+        trainable=count(text, known.trainable),
+        all=count(text, known.parameters),
+        percent=f"{100 * share:.1f}" if share < 0.1 else f"{100 * share:.0f}",
+    )
+    bar = f'<span class="meter"><i style="width:{max(1.0, 100 * share):.1f}%"></i></span>'
+    return f'<div class="method">{said}<div class="fits yes">{bar}<p>{esc(words)}</p></div></div>'
+
+
+def figure(metric: str, value: float) -> str:
+    """A score as people read it: `87 %`, `34.2`, or `12.9` for one without an upper end."""
+    scale = SCALES[metric]
+    if scale.unit == "share":
+        return f"{percent(value)} %"
+    return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
+
+
+def _bare(metric: str, value: float) -> str:
+    return figure(metric, value).removesuffix(" %")
+
+
 def scores(text: Text, report: dict[str, Any]) -> str:
-    """The four scores with what they mean, their 95 % interval and the baselines."""
+    """Every score with what it means, its 95 % interval and the baselines."""
     cards = []
-    for name in METRICS:
-        value = report["metrics"][name]
-        low, high = report["metrics"]["intervals"][name]
+    for name in [m for m in report["metrics"] if m in SCALES]:
+        value, edges = report["metrics"][name], report["metrics"]["intervals"].get(name)
         rows = [(text("results.this_model"), value, "ours")]
-        rows += [(text(f"results.baseline.{b}"), own[name], "theirs") for b, own in report["baselines"].items()]
+        rows += [
+            (text(f"results.baseline.{b}"), own[name], "theirs")
+            for b, own in report["baselines"].items()
+            if name in own
+        ]
+        between = ""
+        if edges:
+            unit = " %" if SCALES[name].unit == "share" else ""
+            said = text("results.interval", low=_bare(name, edges[0]), high=_bare(name, edges[1]) + unit)
+            between = f'<p class="hint">{esc(said)}</p>'
         cards.append(
             f'<article class="score"><h4>{esc(text(f"results.{name}.name"))}</h4>'
-            f'<p class="figure">{percent(value)} %</p>'
-            f'<p class="hint">{esc(text("results.interval", low=percent(low), high=percent(high)))}</p>'
-            f"<p>{esc(text(f'results.{name}.help', n=percent(value)))}</p>{_against(rows, low, high)}</article>"
+            f'<p class="figure">{esc(figure(name, value))}</p>{between}'
+            f"<p>{esc(text(f'results.{name}.help', n=_bare(name, value)))}</p>{_against(name, rows, edges)}</article>"
         )
     return f'<div class="scores">{"".join(cards)}</div>'
 
 
-def _against(rows: list[tuple[str, float, str]], low: float, high: float) -> str:
+def _against(metric: str, rows: list[tuple[str, float, str]], edges: list[float] | None) -> str:
+    """The model and its baselines as bars; of a score without an upper end, as shares of the largest."""
+    longest = 1.0 if share(metric, 0.0) is not None else max(value for _, value, _ in rows) or 1.0
+
+    def wide(value: float) -> float:
+        part = share(metric, value)
+        return 100 * max(0.0, min(1.0, value / longest if part is None else part))
+
     lines = []
     for name, value, kind in rows:
-        span = f'<u style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></u>' if kind == "ours" else ""
+        low, high = (wide(edge) for edge in edges) if edges else (0.0, 0.0)
+        span = f'<u style="left:{low:.1f}%;width:{high - low:.1f}%"></u>' if kind == "ours" and edges else ""
         lines.append(
             f'<li class="{kind}"><span>{esc(name)}</span><span class="bar-track">'
-            f'<i style="width:{100 * value:.1f}%"></i>{span}</span>'
-            f"<span>{percent(value)} %</span></li>"
+            f'<i style="width:{wide(value):.1f}%"></i>{span}</span>'
+            f"<span>{esc(figure(metric, value))}</span></li>"
         )
     return f'<ul class="against">{"".join(lines)}</ul>'
 
@@ -119,3 +171,16 @@ def wrong_rows(text: Text, report: dict[str, Any], most: int = 100) -> str:
         for e in wrong[:most]
     ]
     return table(heads, rows, text("results.errors_title"), "stacked")
+
+
+def samples(text: Text, report: dict[str, Any], most: int = 40) -> str:
+    """What it wrote, beside what was wanted and what the model wrote before it was trained."""
+    shown = report["samples"][:most]
+    with_before = any(s.get("before") for s in shown)
+    names = ["asked", "wanted", "written", *(["before"] if with_before else []), "row"]
+    heads = [text(f"results.column.{name}") for name in names]
+    rows: list[list[object]] = []
+    for s in shown:
+        told = {"asked": s["text"], "wanted": s["reference"], "written": s["answer"], "before": s.get("before") or ""}
+        rows.append([s["row"] if name == "row" else shortened(told[name], 600) for name in names])
+    return table(heads, rows, text("results.samples_title"), "stacked")

@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from core import spec
 from core.errors import UserError
 from core.models import sizing
-from core.spec import DataChoice, TrainSpec
+from core.models.architectures import examples
+from core.spec import DataChoice, ModelChoice, TrainSpec
+from core.tasks.base import Task, find
 from core.training.recommending import Advice, recommend
+from ui import cards
 from ui.overview import overview
 from ui.page import Visit
 
@@ -26,26 +29,60 @@ class ModelView:
 
 @dataclass(frozen=True)
 class Settled:
-    """The hyperparameters: what is recommended and why, and what holds."""
+    """The settings: what is recommended and why, and what holds. Knobs and switches alike."""
 
     advice: dict[str, Advice] = field(default_factory=dict)
-    values: dict[str, float] = field(default_factory=dict)
+    values: dict[str, float | str | bool] = field(default_factory=dict)
+
+    def whole(self, name: str) -> int:
+        """The value of a knob without fractions."""
+        return int(self.values[name])
+
+
+def task_of(visit: Visit) -> Task:
+    """What the examples are for; classification while that is not known."""
+    return find(visit.draft.task)
+
+
+def chosen_model(visit: Visit) -> ModelChoice:
+    """The model to start from. A starter that cannot do the task gives way to the one that can."""
+    chosen, starters = visit.draft.model, task_of(visit).starters
+    if chosen.source == "starter" and chosen.name not in starters:
+        return ModelChoice(source="starter", name=starters[0])
+    return chosen
+
+
+def relevant(visit: Visit, settled: Settled) -> frozenset[str]:
+    """The settings that matter to the chosen task and method."""
+    return task_of(visit).relevant(str(settled.values["method"]))
 
 
 def settled(visit: Visit) -> Settled:
-    """All training knobs: the recommendation, overlaid by what was moved by hand."""
-    draft, data = visit.draft, overview(visit)
-    fields = spec.knobs("training")
-    facts = _model(visit, {name: knob.default for name, knob in fields.items()}).facts
-    rows, tokens = data.sizes.get("train", 0), (draft.tokens or {}).get("p95")
-    advice = recommend(rows=rows, classes=len(data.counts), tokens_p95=int(tokens or 0), facts=facts)
+    """All settings: the recommendation, overlaid by what was moved by hand."""
+    draft, data, task = visit.draft, overview(visit), task_of(visit)
+    fields = spec.knobs()
+    defaults: dict[str, float | str | bool] = {name: knob.default for name, knob in fields.items()}
+    defaults |= {name: switch.default for name, switch in spec.switches().items()}
+    facts = _model(visit, defaults).facts
+    rows, tokens = data.sizes.get("train", 0), draft.tokens or {}
+    counts = data.train_counts
+    chosen = {name: value for name, value in draft.knobs.items() if name in defaults}
+    advice = recommend(
+        rows=rows,
+        classes=len(data.counts),
+        tokens_p95=int(tokens.get("p95") or 0),
+        answer_tokens_p95=int(tokens.get("answer_p95") or 0),
+        facts=facts,
+        task=task,
+        method=str(chosen["method"]) if chosen.get("method") in task.methods else "",
+        rows_per_class=(min(counts.values()), max(counts.values())) if counts else None,
+    )
     # What has not been measured yet gives no reason: the usual value stands until then.
-    unknown = ([] if tokens else ["max_length"]) + ([] if rows else ["batch_size", "epochs"])
-    advice |= {name: Advice(fields[name].default, "usual_value") for name in unknown}
-    values = {
-        name: draft.knobs.get(name, advice[name].value if name in advice else knob.default)
-        for name, knob in fields.items()
-    }
+    unknown = ([] if tokens else ["max_length", "max_target_length"]) + ([] if rows else ["batch_size", "epochs"])
+    advice |= {name: Advice(defaults[name], "usual_value") for name in unknown}
+    values = defaults | {name: a.value for name, a in advice.items()} | chosen
+    if values["method"] not in task.methods:
+        values["method"] = task.methods[0]
     return Settled(advice, values)
 
 
@@ -54,16 +91,32 @@ def model(visit: Visit) -> ModelView:
     return _model(visit, settled(visit).values)
 
 
-def _model(visit: Visit, values: dict[str, float]) -> ModelView:
-    choice, house = visit.draft.model, visit.house
-    length, batch = int(values["max_length"]), int(values["batch_size"])
+def _model(visit: Visit, values: dict[str, float | str | bool]) -> ModelView:
+    choice, house = chosen_model(visit), visit.house
     try:
         facts = sizing.describe(
-            choice, house.settings, house.runs, visit.owner, max_length=length, batch_size=batch, token=visit.token
+            choice,
+            house.settings,
+            house.runs,
+            visit.owner,
+            max_length=int(values["max_length"]),
+            batch_size=int(values["batch_size"]),
+            token=visit.token,
+            method=str(values["method"]),
+            lora_rank=int(values["lora_rank"]),
         )
     except UserError as error:
         return ModelView(error=error)
+    kinds = task_of(visit).kinds
+    if facts.kind and facts.kind not in kinds:
+        wrong = UserError("model_wrong_kind", name=facts.name, kind=facts.family, wanted=examples(kinds))
+        return ModelView(error=wrong)
     return ModelView(facts)
+
+
+def method_card(visit: Visit, settled: Settled) -> str:
+    """How much of the model will be changed, in words and in numbers."""
+    return cards.method(visit.text, str(settled.values["method"]), _model(visit, settled.values).facts)
 
 
 def train_spec(visit: Visit) -> TrainSpec:
@@ -86,11 +139,10 @@ def train_spec(visit: Visit) -> TrainSpec:
     if chosen.facts.fits == "no":
         need, have = (round(amount / 2**30, 1) for amount in (chosen.facts.memory_bytes, chosen.facts.available_bytes))
         raise UserError("too_large_for_memory", need_gb=need, have_gb=have)
-    shares = {name: draft.knobs[name] for name in spec.knobs("data") if name in draft.knobs}
     fields = spec.knobs()
     values = {
-        n: int(v) if fields[n].whole and float(v).is_integer() else v
-        for n, v in {**settled(visit).values, **shares}.items()
+        name: int(value) if name in fields and fields[name].whole and float(value).is_integer() else value
+        for name, value in settled(visit).values.items()
     }
     table = DataChoice(
         table=data.table.id,
@@ -101,4 +153,4 @@ def train_spec(visit: Visit) -> TrainSpec:
         split=draft.split,
         augment=draft.augment,
     )
-    return spec.build(task=draft.task, data=table, model=draft.model, **values)
+    return spec.build(task=draft.task, data=table, model=chosen_model(visit), **values)

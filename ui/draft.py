@@ -24,7 +24,7 @@ class Draft(BaseModel):
         augment: changed copies of training rows.
         test_table: id of a table with test rows of the person's own.
         model: which model to start from.
-        knobs: the settings moved by hand; the others follow the recommendation.
+        knobs: the settings (knobs and switches) moved by hand; the others follow the recommendation.
         tokens: text lengths as measured last, with `key` saying of which column and which model.
         run: id of the run that is shown.
         tab: the tab opened last.
@@ -41,7 +41,7 @@ class Draft(BaseModel):
     augment: AugmentChoice = AugmentChoice()
     test_table: str | None = None
     model: ModelChoice = ModelChoice()
-    knobs: dict[str, float] = {}
+    knobs: dict[str, bool | int | float | str] = {}
     tokens: dict[str, Any] | None = None
     run: str | None = None
     tab: str = "data"

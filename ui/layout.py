@@ -72,6 +72,8 @@ def build(root: gr.Blocks, page: Page) -> None:
         page.listen(tab.parts["next"].click, _leads(name), None, {"tabs": tabs})
         if name == "data":
             data.finish(page, opened, tab.parts)
+        if name == "model":
+            page.listen(opened.then, model.finish, None, {"offline": tab.parts["offline"]})
         if name == "tryit":
             page.listen(opened.then, tryit.warm, None, {}, concurrency_limit=4)
     page.listen(root.load, built["training"].view, None, built["training"].parts)

@@ -11,7 +11,6 @@ from core.data.survey import Question, survey
 from core.data.understanding import known_columns
 from core.errors import UserError
 from core.spec import knobs
-from core.tasks.base import all_tasks
 from ui.page import Visit
 
 
@@ -40,11 +39,6 @@ class Overview:
     error: UserError | None = None
 
     @property
-    def only_checked(self) -> bool:
-        """Whether all is well with the data, but its task cannot be trained."""
-        return self.error is not None and self.error.code == "task_not_trained_yet"
-
-    @property
     def usable(self) -> bool:
         """Whether a run can be started with it."""
         return self.table is not None and self.error is None and bool(self.sizes)
@@ -58,7 +52,7 @@ class Overview:
 def fractions(visit: Visit) -> dict[str, float]:
     """The parts held out, as chosen or by default."""
     chosen = visit.draft.knobs
-    return {name: chosen.get(name, knob.default) for name, knob in knobs("data").items()}
+    return {name: float(chosen.get(name, knob.default)) for name, knob in knobs("data").items()}
 
 
 def overview(visit: Visit) -> Overview:
@@ -126,9 +120,6 @@ def _work_out(visit: Visit, table: Table, columns: dict[str, str | tuple[str, ..
 
 
 def _error(visit: Visit, columns: dict[str, str | tuple[str, ...]], found: Overview) -> UserError | None:
-    task = visit.draft.task
-    if missing := SHAPES[task].missing(columns):
+    if missing := SHAPES[visit.draft.task].missing(columns):
         return UserError("column_not_chosen", role=visit.text(f"data.role.{missing}"))
-    if found.error or task in all_tasks():
-        return found.error
-    return UserError("task_not_trained_yet", known=", ".join(visit.text(f"data.task.{name}") for name in all_tasks()))
+    return found.error

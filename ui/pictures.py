@@ -96,6 +96,22 @@ def probabilities(text: Text, rows: list[tuple[str, float]], most: int = 8) -> s
     )
 
 
+def several(text: Text, labels: tuple[str, ...], rows: list[tuple[str, float]], most: int = 12) -> str:
+    """An answer of several labels, or of none, and how well each label fits; those that were given come first."""
+    given = [row for row in rows if row[0] in labels]
+    others = sorted((row for row in rows if row[0] not in labels), key=lambda row: -row[1])
+    chips = "".join(f'<li class="answer-label">{esc(label)}</li>' for label in labels)
+    said = f'<ul class="answer-labels">{chips}</ul>' if chips else f"<p>{esc(text('tryit.labels_none'))}</p>"
+    shown = [(f"✓ {name}" if name in labels else name, p, f"{100 * p:.1f} %") for name, p in [*given, *others][:most]]
+    return f'<div class="answer" aria-live="polite">{said}</div>' + bars(shown, text("tryit.bars_several"))
+
+
+def written(begun: str, words: str) -> str:
+    """What a model wrote, line breaks kept, after what the person began with."""
+    before = f'<span class="begun">{esc(begun)}</span>' if begun else ""
+    return f'<div class="written" aria-live="polite">{before}{esc(words)}</div>'
+
+
 def confusion(text: Text, labels: list[str], table: list[list[int]], most: int = 40) -> str:
     """The confusion matrix as an SVG: rows are the true labels, columns the answers, numbered to fit a phone."""
     if len(labels) > most:

@@ -52,7 +52,7 @@ def steps(visit: Visit) -> dict[str, str]:
     """The way to a trained model: tab -> `done`, `todo`, `busy` or `problem`."""
     data, chosen, run = overview(visit), choices.model(visit), shown_run(visit)
     return {
-        "data": "done" if data.usable else "problem" if data.error and not data.only_checked else "todo",
+        "data": "done" if data.usable else "problem" if data.error else "todo",
         "model": "done" if chosen.usable else "problem",
         "hyperparameters": "done",
         "training": _run_state(run),
@@ -99,8 +99,6 @@ def _data(visit: Visit, way: dict[str, str]) -> Ready:
         flaws = sum(1 for f in data.findings if f["recommended"] and not f["applied"])
         detail = text("ready.data.fix_detail", n=flaws) if flaws else text("ready.data.done_detail")
         return Ready("done", headline, detail, "model")
-    if data.error and data.only_checked:
-        return Ready("todo", text("ready.data.checked", rows=data.rows), text.error(data.error))
     if data.error:
         return Ready("problem", text("ready.data.problem"), text.error(data.error))
     return Ready("todo", text("ready.data.todo"), text("ready.data.todo_detail"))

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from core.errors import UserError
-from core.spec import KnobField
+from core.spec import KnobField, SwitchField
 from ui.text import Text, written
 
 _MANTISSAS = (1, 1.5, 2, 3, 4, 5, 7)
@@ -48,19 +48,37 @@ def from_widget(knob: KnobField, shown: float | None) -> float | None:
     return int(value) if knob.whole and float(value).is_integer() else value
 
 
-def component(text: Text, knob: KnobField) -> Any:
-    """The slider (or box) of a knob, with its sentence of help."""
+def component(text: Text, knob: KnobField, place: str = "knob") -> Any:
+    """The slider (or box) of a knob, with its sentence of help.
+
+    Args:
+        place: tells it from the same knob at another place of the page.
+    """
     words = {"label": text(f"knobs.{knob.name}.label"), "info": text(f"knobs.{knob.name}.help")}
-    identity = {"elem_id": f"knob-{knob.name}", "buttons": []}
+    identity = {"elem_id": f"{place}-{knob.name}", "buttons": []}
     places = positions(knob)
     shown = to_widget(knob, knob.default)
     if places:
         return gr.Slider(0, len(places) - 1, shown, step=1, elem_classes=["positions"], **words, **identity)
     if knob.high > 10_000:
         return gr.Number(
-            knob.default, precision=0, minimum=knob.low, maximum=knob.high, elem_id=f"knob-{knob.name}", **words
+            knob.default, precision=0, minimum=knob.low, maximum=knob.high, elem_id=f"{place}-{knob.name}", **words
         )
     return gr.Slider(knob.low, knob.high, shown, step=knob.knob.step, **words, **identity)
+
+
+def switch(text: Text, field: SwitchField, place: str = "switch") -> Any:
+    """The box, the row of choices or the line of text of a switch, with its sentence of help."""
+    words = {"label": text(f"switches.{field.name}.label"), "info": text(f"switches.{field.name}.help")}
+    identity = {"elem_id": f"{place}-{field.name}"}
+    if field.switch.longest:
+        lines = 3 if field.switch.longest > 200 else 1
+        longest = field.switch.longest
+        return gr.Textbox(str(field.default), lines=lines, max_lines=8, max_length=longest, **words, **identity)
+    if field.choices == (False, True):
+        return gr.Checkbox(bool(field.default), **words, **identity)
+    named = [(text(f"switches.{field.name}.choices.{choice}.label"), choice) for choice in field.choices]
+    return gr.Radio(named, value=field.default, **words, **identity)
 
 
 def live_readout(knob: KnobField) -> str:

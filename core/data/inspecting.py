@@ -12,8 +12,8 @@ from core.data.doctor.examining import Fixes
 from core.data.findings import from_note
 from core.data.mending import mend
 from core.data.options import DECIDE_YOURSELF, ReadOptions
-from core.data.profiling import token_lengths
-from core.data.shapes import SHAPES, Columns, column_names
+from core.data.profiling import measured_columns, token_lengths
+from core.data.shapes import SHAPES, Columns, Shape, column_names
 from core.data.survey import Question, Survey, survey
 from core.data.understanding import SAMPLE_ROWS, Guess, known_columns, understand
 from core.errors import UserError
@@ -70,7 +70,7 @@ def inspect(asked: Request, settings: Settings) -> dict[str, Any]:
         columns = {**guess.columns, **known_columns(asked.columns, facts["columns"])}
         question = Question(str(table), columns, guess.task, asked.fixes)
         found = _survey(settings, facts["rows"], question, asked)
-        cut = _cut(asked, settings, table, columns, facts["rows"])
+        cut = _cut(asked, settings, table, SHAPES[guess.task], columns, facts["rows"])
     described = {name: facts[name] for name in _DESCRIBED if name in facts}
     return {
         "name": asked.path.name,
@@ -100,12 +100,14 @@ def _survey(settings: Settings, rows: int, question: Question, asked: Request) -
     return replace(found, error=("column_not_chosen", {"role": missing})) if missing else found
 
 
-def _cut(asked: Request, settings: Settings, table: Path, columns: Columns, rows: int) -> list[dict[str, Any]]:
+def _cut(
+    asked: Request, settings: Settings, table: Path, shape: Shape, columns: Columns, rows: int
+) -> list[dict[str, Any]]:
     """How much of the texts the model would not read."""
-    column = columns.get("text") or columns.get("source") or columns.get("messages")
-    if asked.tokenizer is None or not isinstance(column, str):
+    read, _ = measured_columns(shape, columns)
+    if asked.tokenizer is None or not read:
         return []
-    found = cut_texts(token_lengths(settings, table, column, asked.tokenizer), asked.reads, rows)
+    found = cut_texts(token_lengths(settings, table, read, asked.tokenizer), asked.reads, rows)
     return [found.as_dict()] if found else []
 
 

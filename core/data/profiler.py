@@ -66,16 +66,21 @@ def main(arguments: list[str]) -> int:
     options = json.loads(arguments[2])
     limits = Limits(**options["limits"])
     limit_self(limits.reader_memory, limits.reader_cpu)
+    from core.data.cleaning import joined_cells
     from core.data.reading import load
 
+    names, answer = tuple(options["columns"]), options["answer"]
     try:
-        texts = load(Path(arguments[0]), [options["column"]])[options["column"]]
+        table = load(Path(arguments[0]), [*names, *([answer] if answer and answer not in names else [])])
     except UserError as error:
         sys.stdout.write(json.dumps({"error": error.as_dict()}) + "\n")
         return 0
-    rows, sample = len(texts), max(1, int(options["sample"]))
+    rows, sample = len(table), max(1, int(options["sample"]))
     spread = [place * rows // sample for place in range(sample)] if rows > sample else range(rows)
-    facts = summary(lengths(texts.iloc[list(spread)].tolist(), Path(arguments[1])), rows)
+    some = table.iloc[list(spread)]
+    facts = summary(lengths(joined_cells(some, names).tolist(), Path(arguments[1])), rows)
+    if answer:
+        facts["answer_p95"] = summary(lengths(some[answer].fillna("").tolist(), Path(arguments[1])), rows)["p95"]
     sys.stdout.write(json.dumps({"facts": facts}) + "\n")
     return 0
 

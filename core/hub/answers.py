@@ -95,9 +95,12 @@ def get_json(settings: Settings, path: str, token: str | None) -> Any:
     """One JSON answer of the Hub. See `get`.
 
     Raises:
-        RefusedError, httpx2.HTTPError, ValueError: as `get`; also ValueError where it is not JSON.
+        RefusedError, httpx2.HTTPError, ValueError: as `get`; also ValueError where it is not JSON, or nested too deep.
     """
-    return json.loads(get(settings, path, token))
+    try:
+        return json.loads(get(settings, path, token))
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
 
 
 def get(settings: Settings, path: str, token: str | None) -> bytes:

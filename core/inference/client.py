@@ -4,15 +4,19 @@ import json
 import queue
 import subprocess
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from core.errors import UserError
+from core.evaluation.answers import Asked, Prediction
 from core.processes import spawn
 from core.settings import Settings
-from core.tasks.base import Prediction
+from core.spec import Writing
 
+Predictions = list[Prediction]
 _LOADING_SECONDS = 120.0
 _IDLE_SECONDS = 300.0
 _LONGEST_TEXT = 100_000
@@ -32,48 +36,71 @@ class Predictors:
         self._child: _Child | None = None
         self._timer: threading.Timer | None = None
 
-    def warm(self, folder: Path, task: str = "classification") -> None:
+    def warm(self, folder: Path, task: str) -> None:
         """Load the model now, so that the first answer is quick.
 
         Raises:
             UserError: as `predict`.
         """
-        self._ask(folder, task, None)
+        with self._loaded(folder, task):
+            pass
 
-    def predict(self, folder: Path, texts: list[str], task: str = "classification") -> list[Prediction]:
-        """An answer for each text.
+    def predict(self, folder: Path, asked: Sequence[Asked], task: str, writing: Writing | None = None) -> Predictions:
+        """An answer for each text or conversation.
+
+        Args:
+            writing: how answers are written; None for how the model was judged.
 
         Raises:
             UserError: `text_empty`, `predict_timeout`, `predict_failed`, `predictor_busy` or why it cannot be loaded.
         """
-        if not texts or not all(text.strip() for text in texts):
-            raise UserError("text_empty")
-        answer = self._ask(folder, task, [text[:_LONGEST_TEXT] for text in texts])
-        return [
-            Prediction(label, confidence, tuple((str(name), float(p)) for name, p in probabilities))
-            for label, confidence, probabilities in answer["predictions"]
-        ]
+        request = {"asked": _bounded(asked), "writing": writing.model_dump() if writing else None}
+        with self._loaded(folder, task) as child:
+            child.send(request)
+            answer = child.read(self._settings.limits.predict_timeout)
+        return [_prediction(found) for found in answer["predictions"]]
+
+    def stream(self, folder: Path, asked: Asked, task: str, writing: Writing | None = None) -> Iterator[str]:
+        """The answer to one text or conversation in pieces, as it is written.
+
+        Whoever does not want the rest closes the generator: the model then stops writing.
+
+        Raises:
+            UserError: as `predict`.
+        """
+        request = {"asked": _bounded([asked]), "writing": writing.model_dump() if writing else None, "stream": True}
+        with self._loaded(folder, task) as child:
+            child.send(request)
+            end = monotonic() + self._settings.limits.predict_timeout
+            try:
+                while "piece" in (answer := child.read(end - monotonic())):
+                    yield str(answer["piece"])
+            except GeneratorExit:
+                child.send({"stop": True})
+                while "piece" in child.read(end - monotonic()):
+                    continue
+                raise
 
     def close(self) -> None:
         """End the process."""
         with self._lock:
             self._drop()
 
-    def _ask(self, folder: Path, task: str, texts: list[str] | None) -> dict[str, Any]:
+    @contextmanager
+    def _loaded(self, folder: Path, task: str) -> "Iterator[_Child]":
+        """The process of this model, for one question at a time."""
         if not self._lock.acquire(timeout=self._settings.limits.predict_timeout):
             raise UserError("predictor_busy")
         try:
-            child = self._loaded(folder, task)
-            answer = child.ask(texts, self._settings.limits.predict_timeout) if texts is not None else {}
+            yield self._child_of(folder, task)
         except UserError as error:
             if error.code != "predict_failed":
                 self._drop()
             raise
         finally:
             self._lock.release()
-        return answer
 
-    def _loaded(self, folder: Path, task: str) -> "_Child":
+    def _child_of(self, folder: Path, task: str) -> "_Child":
         key = (str(folder), (folder / "config.json").stat().st_mtime_ns, task)
         if self._child is None or self._child.key != key or not self._child.alive():
             self._drop()
@@ -105,6 +132,33 @@ class Predictors:
             self._child = None
 
 
+def _bounded(asked: Sequence[Asked]) -> list[Asked]:
+    """What is asked, each text cut where no model reads on.
+
+    Raises:
+        UserError: `text_empty`.
+    """
+    if not asked:
+        raise UserError("text_empty")
+    found: list[Asked] = []
+    for one in asked:
+        bounded: Asked
+        if isinstance(one, str):
+            words, bounded = one, one[:_LONGEST_TEXT]
+        else:
+            bounded = [{"role": turn["role"], "content": turn["content"][:_LONGEST_TEXT]} for turn in one]
+            words = bounded[-1]["content"] if bounded else ""
+        if not words.strip():
+            raise UserError("text_empty")
+        found.append(bounded)
+    return found
+
+
+def _prediction(found: dict[str, Any]) -> Prediction:
+    probabilities = tuple((str(name), float(p)) for name, p in found["probabilities"])
+    return Prediction(found["answer"], found["confidence"], probabilities, tuple(found["labels"]))
+
+
 class _Child:
     """One server process and the thread that reads its answers."""
 
@@ -120,15 +174,18 @@ class _Child:
         """Whether it still runs."""
         return self._process.poll() is None
 
-    def ask(self, texts: list[str], seconds: float) -> dict[str, Any]:
-        """Send texts, wait for the answer."""
+    def send(self, request: dict[str, Any]) -> None:
+        """Ask.
+
+        Raises:
+            UserError: `predict_ended` when it is gone.
+        """
         assert self._process.stdin
         try:
-            self._process.stdin.write(json.dumps({"texts": texts}).encode() + b"\n")
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except OSError as error:
             raise UserError("predict_ended") from error
-        return self.read(seconds)
 
     def read(self, seconds: float) -> dict[str, Any]:
         """The next answer.

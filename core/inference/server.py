@@ -1,46 +1,77 @@
-"""The process of one loaded model: `python -m core.inference.server FOLDER TASK`. A line of JSON in, a line out.
+"""The process of one loaded model: `python -m core.inference.server FOLDER TASK`. A line of JSON in, lines out.
 
-It ends when its input is closed, so it never outlives the page.
+`{"asked": […], "writing": {…} or null}` is answered by `{"predictions": […]}`; with `"stream": true` the one answer
+comes as `{"piece": "…"}` lines and `{"done": true}`, and ends early when `{"stop": true}` is sent meanwhile. Trouble is
+answered by `{"error": {"code", "facts"}}`. The process ends when its input is closed, so it never outlives the page.
 """
 
 import json
 import os
+import queue
 import sys
+import threading
 import traceback
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from core.device import Device, detect
 from core.errors import UserError
 from core.quiet import quiet_libraries
+from core.spec import Writing
 from core.tasks.base import Task, find
+
+_Requests = queue.Queue[dict[str, Any] | None]
 
 
 def serve(folder: Path, task: Task) -> None:
-    """Answer `{"texts": […]}` by `{"predictions": […]}` or `{"error": {"code", "facts"}}` until the input ends."""
+    """Answer until the input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints goes to the log, not between the answers
     device = detect()
     try:
         model, tokenizer = task.reload(folder)
-        _answer(answers, {"ready": True})
+        _say(answers, {"ready": True})
     except UserError as error:
-        _answer(answers, {"error": error.as_dict()})
+        _say(answers, {"error": error.as_dict()})
         return
+    requests: _Requests = queue.Queue()
+    threading.Thread(target=_read, args=(requests,), daemon=True).start()
+    while (request := requests.get()) is not None:
+        if "asked" not in request:
+            continue  # a stop that came after the answer had ended
+        try:
+            _answer(answers, request, requests, (task, model, tokenizer, device))
+        except UserError as error:
+            _say(answers, {"error": error.as_dict()})
+        except Exception:  # noqa: BLE001 (the process's edge: one bad text must not end it)
+            traceback.print_exc()
+            _say(answers, {"error": {"code": "predict_failed", "facts": {}}})
+
+
+def _read(requests: _Requests) -> None:
     for line in sys.stdin:
-        _answer(answers, _predict(task, model, tokenizer, json.loads(line)["texts"], device))
+        requests.put(json.loads(line))
+    requests.put(None)
 
 
-def _predict(task: Task, model: Any, tokenizer: Any, texts: list[str], device: Device) -> dict[str, Any]:
-    try:
-        predictions = task.predict(model, tokenizer, texts, device)
-    except Exception:  # noqa: BLE001 (the process's edge: one bad text must not end it)
-        traceback.print_exc()
-        return {"error": {"code": "predict_failed", "facts": {}}}
-    return {"predictions": [[p.label, p.confidence, p.probabilities] for p in predictions]}
+def _answer(
+    answers: IO[str], request: dict[str, Any], requests: _Requests, loaded: tuple[Task, Any, Any, Device]
+) -> None:
+    task, model, tokenizer, device = loaded
+    writing = Writing(**request["writing"]) if request.get("writing") else None
+    if not request.get("stream"):
+        predictions = task.predict(model, tokenizer, request["asked"], device, writing)
+        _say(answers, {"predictions": [asdict(p) for p in predictions]})
+        return
+    for piece in task.stream(model, tokenizer, request["asked"][0], device, writing):
+        _say(answers, {"piece": piece})
+        if not requests.empty():
+            break
+    _say(answers, {"done": True})
 
 
-def _answer(answers: Any, content: dict[str, Any]) -> None:
+def _say(answers: IO[str], content: dict[str, Any]) -> None:
     answers.write(json.dumps(content, ensure_ascii=False) + "\n")
     answers.flush()
 

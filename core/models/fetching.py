@@ -10,9 +10,9 @@ from filelock import FileLock
 from core import files
 from core.errors import UserError
 from core.hub import answers, downloading, repos
-from core.hub.repos import MODELS, REVISION, RepoInfo
+from core.hub.repos import MODELS, REVISION, RepoInfo, Sibling
 from core.models import parts
-from core.models.architectures import SEQUENCE_CLASSIFICATION
+from core.models.architectures import Kind, examples, kind_of, suits
 from core.settings import Settings
 
 # Config entries that make a library run or fetch what the model's author names.
@@ -33,6 +33,7 @@ class HubModel:
         parameters: count of numbers, None where the Hub does not tell.
         license: as on its card, None where it has none.
         config: its `config.json`.
+        kind: what it can do, see `core.models.architectures`.
     """
 
     id: str
@@ -44,6 +45,7 @@ class HubModel:
     license: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
+    kind: Kind = "encoder"
 
     @property
     def bytes(self) -> int:
@@ -65,25 +67,35 @@ def hub_reachable(settings: Settings) -> bool:
     return answers.reachable(settings)
 
 
-def look_up(name: str, settings: Settings, token: str | None = None) -> HubModel:
+def look_up(
+    name: str,
+    settings: Settings,
+    token: str | None = None,
+    kinds: tuple[str, ...] | None = None,
+    *,
+    labels: bool = False,
+) -> HubModel:
     """What the Hub knows of a model, and whether it can be fine-tuned here; answers within five seconds.
+
+    Args:
+        kinds: kinds of models that the task can use, None for all.
+        labels: whether it must take a classification head.
 
     Raises:
         UserError: `model_id_malformed`, `model_not_found`, `hub_unreachable`, `token_invalid`, `model_gated`,
-            `model_not_safetensors`, `model_needs_code`, `model_architecture_unsupported`.
+            `model_is_adapter`, `model_is_gguf`, `model_not_safetensors`, `model_needs_code`,
+            `model_architecture_unsupported`, `model_wrong_kind`.
     """
     wanted = check_id(name, settings.hub_endpoint)
     if token:
         answers.check_token(token)
     info, config = answers.within(settings.limits.hub_timeout, lambda: _ask(wanted, settings, token))
-    mine = [s for s in info.siblings if parts.is_part(s.rfilename)]
+    mine = _parts(info.siblings)
     if not any(parts.is_weights(s.rfilename) for s in mine):
-        raise UserError("model_not_safetensors", name=wanted)
+        raise UserError(_without_weights({s.rfilename for s in info.siblings}), name=wanted)
     if any(key in config for key in REFUSED_KEYS):
         raise UserError("model_needs_code", name=wanted)
-    family = str(config.get("model_type") or "?")[:40]
-    if family not in SEQUENCE_CLASSIFICATION:
-        raise UserError("model_architecture_unsupported", name=wanted, architecture=family)
+    kind = _check_kind(config, wanted, kinds, labels)
     return HubModel(
         id=info.id,
         revision=info.sha,
@@ -94,7 +106,36 @@ def look_up(name: str, settings: Settings, token: str | None = None) -> HubModel
         license=info.license,
         config=config,
         digests={s.rfilename: s.digest for s in mine if s.digest},
+        kind=kind,
     )
+
+
+def _parts(siblings: list[Sibling]) -> list[Sibling]:
+    """The files that belong to the model. Shards beside whole weights hold the same again."""
+    mine = [s for s in siblings if parts.is_part(s.rfilename)]
+    if not any(s.rfilename == "model.safetensors" for s in mine):
+        return mine
+    return [s for s in mine if s.rfilename == "model.safetensors" or not _is_sharded(s.rfilename)]
+
+
+def _is_sharded(name: str) -> bool:
+    return parts.is_weights(name) or name == "model.safetensors.index.json"
+
+
+def _without_weights(names: set[str]) -> str:
+    """What a repository without a model's safetensors is, as an error code."""
+    if "adapter_config.json" in names:
+        return "model_is_adapter"
+    return "model_is_gguf" if any(name.endswith(".gguf") for name in names) else "model_not_safetensors"
+
+
+def _check_kind(config: dict[str, Any], name: str, kinds: tuple[str, ...] | None, labels: bool) -> Kind:
+    kind, family = kind_of(config), str(config.get("model_type") or "?")[:40]
+    if kind is None:
+        raise UserError("model_architecture_unsupported", name=name, architecture=family)
+    if not suits(config, kinds or (kind,), labels=labels):
+        raise UserError("model_wrong_kind", name=name, kind=family, wanted=examples(kinds or (kind,)))
+    return kind
 
 
 def _ask(name: str, settings: Settings, token: str | None) -> tuple[RepoInfo, dict[str, Any]]:

@@ -6,9 +6,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from core import files
 from core.errors import UserError
-from core.models.catalogue import STARTERS
+from core.models import parts, starters
 from core.models.fetching import REFUSED_KEYS, installed_folder
 from core.runs.store import RunStore
 from core.settings import Settings
@@ -18,22 +17,27 @@ _MAX_HEADER = 100 * 2**20
 # The names that model families give to dropout on hidden states and on attention probabilities.
 HIDDEN_DROPOUT = (
     "hidden_dropout_prob", "dropout", "classifier_dropout", "seq_classif_dropout", "resid_pdrop", "embd_pdrop",
-    "mlp_dropout", "embedding_dropout", "pooler_dropout", "hidden_dropout", "classifier_dropout_prob",
+    "mlp_dropout", "embedding_dropout", "dropout_rate", "pooler_dropout", "hidden_dropout", "classifier_dropout_prob",
 )  # fmt: skip
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
 
 
-def resolve(choice: ModelChoice, settings: Settings, runs: RunStore, owner: str) -> Path:
+def resolve(choice: ModelChoice, settings: Settings, runs: RunStore, owner: str, *, prepare: bool = False) -> Path:
     """The local folder of a chosen model. A Hub model must have been fetched before.
 
+    Args:
+        prepare: whether a starter that lies packed in its package is unpacked now, which takes some seconds.
+
     Raises:
-        UserError: `starter_unknown`, `starter_missing`, `run_unknown`, `run_has_no_model`, `model_not_downloaded`,
-            `model_directory_missing`, or what `check_folder` raises.
+        UserError: `starter_unknown`, `starter_missing`, `starter_not_prepared`, `run_unknown`, `run_has_no_model`,
+            `model_not_downloaded`, `model_directory_missing`, what `check_folder` raises, and with `prepare` what
+            `core.models.starters.prepare` raises.
     """
     if choice.source == "starter":
-        if choice.name not in STARTERS:
-            raise UserError("starter_unknown", name=choice.name[:80], known=", ".join(STARTERS))
-        folder = STARTERS[choice.name].folder()
+        found = starters.prepare(choice.name, settings) if prepare else starters.prepared(choice.name, settings)
+        if found is None:
+            raise UserError("starter_not_prepared", name=starters.find(choice.name).hub_id)
+        folder = found
     elif choice.source == "run":
         folder = runs.model_folder(runs.get(choice.name, owner).id)
     elif choice.source == "hub":
@@ -50,27 +54,55 @@ def check_folder(folder: Path, name: str = "") -> dict[str, Any]:
     """The config of a model folder, once it is known to be harmless. `name` is what people call the model.
 
     Raises:
-        UserError: `model_needs_code`, `model_not_safetensors` or `model_not_loadable`.
+        UserError: `model_needs_code`, `model_not_safetensors`, `model_is_adapter`, `model_has_links` or
+            `model_not_loadable`.
     """
     name = name or folder.name
-    try:
-        config = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError("model_not_loadable", name=name) from error
-    if not isinstance(config, dict):
-        raise UserError("model_not_loadable", name=name)
-    tokenizer = folder / "tokenizer_config.json"
+    if any(_leads_out(file, folder) for file in folder.glob("*")):
+        raise UserError("model_has_links", name=name)
+    config = _object(folder / "config.json", name)
     asked = [config]
-    if tokenizer.is_file():
-        try:
-            asked.append(json.loads(tokenizer.read_bytes()))
-        except ValueError as error:
-            raise UserError("model_not_loadable", name=name) from error
-    if any(key in part for part in asked for key in REFUSED_KEYS):
+    for optional in ("tokenizer_config.json", "generation_config.json"):
+        if (folder / optional).is_file():
+            asked.append(_object(folder / optional, name))
+    if any(_asks_for_code(part) for part in asked):
         raise UserError("model_needs_code", name=name)
-    if not list(folder.glob("*.safetensors")):
+    # transformers would go wherever an adapter says that its model lies.
+    if list(folder.glob("adapter_*")):
+        raise UserError("model_is_adapter", name=name)
+    if not any(parts.is_weights(file.name) for file in folder.glob("*.safetensors")):
         raise UserError("model_not_safetensors", name=name)
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = _object(index, name).get("weight_map")
+        if not isinstance(shards, dict) or not all(parts.is_weights(str(file)) for file in shards.values()):
+            raise UserError("model_not_loadable", name=name)
     return config
+
+
+def _object(file: Path, name: str) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError("model_not_loadable", name=name) from error
+    if not isinstance(content, dict):
+        raise UserError("model_not_loadable", name=name)
+    return content
+
+
+def _asks_for_code(content: Any) -> bool:
+    """Whether an entry of a config, however deep, makes a library run or fetch what the model's author names."""
+    if isinstance(content, dict):
+        return any(key in REFUSED_KEYS or _asks_for_code(value) for key, value in content.items())
+    return isinstance(content, list) and any(_asks_for_code(value) for value in content)
+
+
+def _leads_out(file: Path, folder: Path) -> bool:
+    """Whether a file is a link to somewhere else; those of the Hub's own cache lead to the blobs beside it."""
+    if not file.is_symlink():
+        return False
+    real, inside = file.resolve(), folder.resolve()
+    return not (real.is_relative_to(inside) or real.is_relative_to(inside.parent.parent / "blobs"))
 
 
 def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -108,18 +140,12 @@ def disk_bytes(folder: Path) -> int:
 
 
 def verify_starter(folder: Path) -> None:
-    """Refuse a packaged model whose weights are not the ones the catalogue names.
+    """Refuse a starter that was changed: see `core.models.starters.verify`.
 
     Raises:
         UserError: `starter_changed`.
     """
-    for starter in STARTERS.values():
-        try:
-            is_this = folder == starter.folder()
-        except UserError:
-            continue
-        if is_this and files.sha256(folder / "model.safetensors") != starter.sha256:
-            raise UserError("starter_changed", package=starter.package)
+    starters.verify(folder)
 
 
 def dropout_settings(config: dict[str, Any], dropout: float) -> dict[str, float]:

@@ -1,24 +1,34 @@
 """What a model needs, from its files alone, and whether that fits on this machine. Imports no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
 
+from core import files
 from core.errors import UserError
 from core.models import fetching
-from core.models.catalogue import STARTERS
-from core.models.loading import check_folder, disk_bytes, parameter_count, resolve
+from core.models.architectures import Kind, kind_of
+from core.models.catalogue import STARTERS, Starter
+from core.models.loading import check_folder, disk_bytes, parameter_count, resolve, tensor_shapes
+from core.models.shares import Adapting, Shapes, Share, layer_count, share, sketch, whole, width
 from core.runs.store import RunStore
 from core.settings import Settings
 from core.spec import ModelChoice
 
-# Training in float32: the weight, its gradient and the optimizer's two averages, 4 bytes each.
-_BYTES_PER_PARAMETER = 16
-# Values kept for the backward pass, per token, layer and hidden unit (BERT: feed-forward, attention, norms).
-_KEPT_PER_HIDDEN = 34
+# In float32: the weight, and where it is changed its gradient and the optimizer's two averages, 4 bytes each.
+_HELD, _CHANGED = 4, 16
 _PROCESS_BYTES = 700 * 2**20
+# Share of a weight's bytes that is left of it when it is rounded, with its scales (QLoRA: 4.127 bits).
+_ROUNDED = {"8": 0.27, "4": 0.14}
+# Numbers kept for the way back, per token, layer and hidden unit. Matrices keep a second, thinned copy of what each
+# linear layer is given; of a frozen body one layer is held in passing; few examples are read in pairs.
+_KEPT = {"full": 30, "lora": 62, "head": 12, "quick": 12, "few": 60}
+# Copies of the guesses for each token: the scores, their logarithms, and the way back of both.
+_GUESSES = 4
+# Words of a vocabulary that is not known yet.
+_USUAL_VOCABULARY = 50_000
 
 
 @dataclass(frozen=True)
@@ -27,12 +37,20 @@ class ModelFacts:
 
     Attributes:
         name: what people call it.
+        parameters: numbers in its files.
         memory_bytes: estimate of what training takes.
         available_bytes: what this machine has free.
         fits: `yes` below 70 % of that, `no` above all of it.
+        layers: of an encoder-decoder those of one half.
         max_positions: longest input in tokens, 0 where unknown.
         tokenizer: its `tokenizer.json`, None where it has none here.
         downloaded: whether training could start without the network.
+        kind: what it can do, None for a family that is not known here.
+        family: the `model_type` of its config, empty where unknown.
+        config: its `config.json`, as far as it is known.
+        trainable: numbers that are changed in training, of `total` that there are then; 0 where the method does not
+            suit it.
+        chat_template: whether its tokenizer knows how a conversation is written.
     """
 
     name: str
@@ -46,6 +64,24 @@ class ModelFacts:
     max_positions: int
     tokenizer: Path | None
     downloaded: bool
+    kind: Kind | None = None
+    family: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    trainable: int = 0
+    total: int = 0
+    chat_template: bool = False
+
+
+@dataclass(frozen=True)
+class _Found:
+    config: dict[str, Any]
+    shapes: Shapes
+    parameters: int
+    disk_bytes: int
+    tokenizer: Path | None = None
+    downloaded: bool = False
+    chat_template: bool = False
+    kind: Kind | None = None
 
 
 def describe(
@@ -57,31 +93,57 @@ def describe(
     max_length: int,
     batch_size: int,
     token: str | None = None,
+    max_target_length: int = 64,
+    labels: int | None = None,
+    **adapting: Any,
 ) -> ModelFacts:
     """The facts of a chosen model; one on the Hub that is not here yet is asked about, not downloaded.
 
+    Args:
+        labels: outputs of the classification head that it will get; 0 for a model that shall write; None to go by its
+            kind: encoders get two, others write.
+        adapting: fields of `core.models.shares.Adapting`, how much of the model will be changed.
+
     Raises:
-        UserError: whatever `core.models.loading.resolve` or `core.models.fetching.look_up` raise.
+        UserError: what `core.models.loading.resolve` raises, but for a starter that is still packed, and what
+            `core.models.fetching.look_up` raises.
     """
-    name = _name(choice, runs, owner)
-    try:
-        folder = resolve(choice, settings, runs, owner)
-    except UserError as error:
-        if choice.source != "hub" or error.code != "model_not_downloaded":
-            raise
-        found = fetching.look_up(choice.name, settings, token)
-        weights = sum(size for path, size in found.files if path.endswith(".safetensors"))
-        return _facts(name, found.config, found.parameters or weights // 4, weights, None, max_length, batch_size)
-    tokenizer = folder / "tokenizer.json"
-    return _facts(
-        name,
-        check_folder(folder),
-        parameter_count(folder),
-        disk_bytes(folder),
-        tokenizer if tokenizer.is_file() else None,
+    found = _find(choice, settings, runs, owner, token)
+    kind, config = found.kind or kind_of(found.config), found.config
+    if labels is None:
+        labels = 2 if kind == "encoder" else 0
+    how = Adapting(**adapting)
+    changed, free = _share(found, how, labels), available_memory()
+    memory = training_memory(
+        changed.total,
+        layer_count(config),
+        width(config),
         max_length,
         batch_size,
-        downloaded=True,
+        trainable=changed.trainable,
+        method=how.method,
+        quantization=how.quantization,
+        target_length=max_target_length if config.get("is_encoder_decoder") else 0,
+        vocabulary=0 if labels else whole(config, "vocab_size") or _USUAL_VOCABULARY,
+    )
+    return ModelFacts(
+        name=_name(choice, runs, owner),
+        parameters=found.parameters,
+        disk_bytes=found.disk_bytes,
+        memory_bytes=memory,
+        available_bytes=free,
+        fits="yes" if memory < 0.7 * free else "tight" if memory < free else "no",
+        layers=layer_count(config),
+        architecture=str((config.get("architectures") or [config.get("model_type", "")])[0]),
+        max_positions=whole(config, "max_position_embeddings", "n_positions"),
+        tokenizer=found.tokenizer,
+        downloaded=found.downloaded,
+        kind=kind,
+        family=str(config.get("model_type") or ""),
+        config=config,
+        trainable=changed.trainable,
+        total=changed.total,
+        chat_template=found.chat_template,
     )
 
 
@@ -96,10 +158,57 @@ def available_memory() -> int:
         return free
 
 
-def training_memory(parameters: int, layers: int, hidden: int, max_length: int, batch_size: int) -> int:
-    """Estimated bytes of full fine-tuning in float32 with batches of the longest texts."""
-    activations = 4 * _KEPT_PER_HIDDEN * batch_size * max_length * layers * hidden
-    return parameters * _BYTES_PER_PARAMETER + activations + _PROCESS_BYTES
+def training_memory(
+    parameters: int,
+    layers: int,
+    hidden: int,
+    max_length: int,
+    batch_size: int,
+    *,
+    trainable: int | None = None,
+    method: str = "full",
+    quantization: str = "none",
+    target_length: int = 0,
+    vocabulary: int = 0,
+) -> int:
+    """Estimated bytes that training takes with weights in float32 and batches of the longest texts.
+
+    The weights; what is kept of each layer for the way back; and of a model that writes, the guesses for each token.
+
+    Args:
+        layers: of an encoder-decoder those of one half.
+        hidden: how many numbers stand for a token between the layers.
+        trainable: how many of the parameters are changed; None for all.
+        target_length: tokens that an encoder-decoder writes; 0 for other models.
+        vocabulary: words among which a model that writes chooses at each token; 0 for one that labels.
+    """
+    changed = parameters if trainable is None else trainable
+    held = int((parameters - changed) * _HELD * _ROUNDED.get(quantization, 1.0)) + changed * _CHANGED
+    # A decoder beside an encoder looks at it in each layer, so that its tokens count about twice.
+    units = batch_size * (max_length + 2 * target_length) * hidden
+    kept = _HELD * _KEPT.get(method, _KEPT["full"]) * units * (1 if method in ("head", "quick") else layers)
+    guesses = _HELD * _GUESSES * batch_size * (target_length or max_length) * vocabulary
+    return _PROCESS_BYTES + held + kept + guesses
+
+
+def _find(choice: ModelChoice, settings: Settings, runs: RunStore, owner: str, token: str | None) -> _Found:
+    try:
+        return _here(resolve(choice, settings, runs, owner))
+    except UserError as error:
+        if choice.source == "hub" and error.code == "model_not_downloaded":
+            return _on_the_hub(fetching.look_up(choice.name, settings, token))
+        if error.code == "starter_not_prepared":
+            return _packed(STARTERS[choice.name])
+        raise
+
+
+def _share(found: _Found, how: Adapting, labels: int) -> Share:
+    try:
+        return share(found.shapes, found.config, how, labels)
+    except UserError as error:
+        if error.code not in ("method_unsupported", "layers_all_frozen"):
+            raise
+        return Share(0, found.parameters)
 
 
 def _name(choice: ModelChoice, runs: RunStore, owner: str) -> str:
@@ -110,28 +219,44 @@ def _name(choice: ModelChoice, runs: RunStore, owner: str) -> str:
     return choice.name
 
 
-def _facts(
-    name: str,
-    config: dict[str, Any],
-    parameters: int,
-    disk: int,
-    tokenizer: Path | None,
-    max_length: int,
-    batch_size: int,
-    *,
-    downloaded: bool = False,
-) -> ModelFacts:
-    layers = _whole(config, "num_hidden_layers", "n_layers", "n_layer", "num_layers")
-    hidden = _whole(config, "hidden_size", "dim", "n_embd", "d_model")
-    positions = _whole(config, "max_position_embeddings", "n_positions")
-    memory = training_memory(parameters, layers, hidden, max_length, batch_size)
-    free = available_memory()
-    fits: Literal["yes", "tight", "no"] = "yes" if memory < 0.7 * free else "tight" if memory < free else "no"
-    architecture = str((config.get("architectures") or [config.get("model_type", "")])[0])
-    return ModelFacts(
-        name, parameters, disk, memory, free, fits, layers, architecture, positions, tokenizer, downloaded
+def _here(folder: Path) -> _Found:
+    tokenizer = folder / "tokenizer.json"
+    return _Found(
+        config=check_folder(folder),
+        shapes=tensor_shapes(folder),
+        parameters=parameter_count(folder),
+        disk_bytes=disk_bytes(folder),
+        tokenizer=tokenizer if tokenizer.is_file() else None,
+        downloaded=True,
+        chat_template=_knows_conversations(folder),
     )
 
 
-def _whole(config: dict[str, Any], *names: str) -> int:
-    return next((int(config[n]) for n in names if isinstance(config.get(n), int)), 0)
+def _on_the_hub(model: fetching.HubModel) -> _Found:
+    weights = sum(size for path, size in model.files if path.endswith(".safetensors"))
+    parameters = model.parameters or weights // 4
+    template = any(path == "chat_template.jinja" for path, _ in model.files)
+    return _Found(model.config, sketch(model.config, parameters), parameters, weights, chat_template=template)
+
+
+def _packed(starter: Starter) -> _Found:
+    """A starter that is still to be unpacked: it is here, and the catalogue says what it is."""
+    config: dict[str, Any] = {"hidden_size": starter.hidden, "num_hidden_layers": starter.layers}
+    return _Found(
+        config=config,
+        shapes=sketch(config, starter.parameters),
+        parameters=starter.parameters,
+        disk_bytes=_HELD * starter.parameters,
+        downloaded=True,
+        chat_template="Instruct" in starter.hub_id,  # such models are told what to do in conversations
+        kind=starter.kind,
+    )
+
+
+def _knows_conversations(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    try:
+        return bool(files.read_json(folder / "tokenizer_config.json").get("chat_template"))
+    except (OSError, ValueError, AttributeError):
+        return False

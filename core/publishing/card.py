@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import UserError
+from core.evaluation.scales import SCALES
 from core.models.catalogue import STARTERS, SUGGESTIONS
 from core.models.fetching import license_of
 from core.publishing import card_text
@@ -14,13 +15,6 @@ from core.tasks.base import find
 
 TAG = "tuning-fork"
 _LONGEST_CHAIN = 20
-# The Hub's names of our metrics: (type, name, arguments).
-_METRICS: dict[str, tuple[str, str, dict[str, str]]] = {
-    "accuracy": ("accuracy", "Accuracy", {}),
-    "macro_f1": ("f1", "Macro F1", {"average": "macro"}),
-    "macro_precision": ("precision", "Macro precision", {"average": "macro"}),
-    "macro_recall": ("recall", "Macro recall", {"average": "macro"}),
-}
 
 
 @dataclass(frozen=True)
@@ -94,7 +88,7 @@ def _front_matter(spec: TrainSpec, report: dict[str, Any], record: RunRecord, re
         pipeline_tag=task.pipeline_tag,
         base_model=base.hub_id,
         tags=[TAG, "generated_from_spreadsheet"],
-        metrics=sorted({_METRICS[name][0] for name in report["metrics"] if name in _METRICS}),
+        metrics=sorted({SCALES[name].card_type for name in report["metrics"] if name in SCALES}),
         model_name=title,
         eval_results=_results(task.pipeline_tag, report),
     )
@@ -111,11 +105,11 @@ def _results(task_type: str, report: dict[str, Any]) -> list[Any]:
             dataset_type="private-spreadsheet",
             dataset_name=card_text.plain(report["data"].get("name") or "spreadsheet"),
             dataset_split="test",
-            metric_type=kind,
-            metric_name=name,
+            metric_type=scale.card_type,
+            metric_name=scale.card_name,
             metric_value=report["metrics"][key],
-            metric_args=arguments or None,
+            metric_args=dict(scale.card_arguments) or None,
         )
-        for key, (kind, name, arguments) in _METRICS.items()
+        for key, scale in SCALES.items()
         if key in report["metrics"]
     ]

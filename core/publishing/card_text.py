@@ -5,20 +5,25 @@ import re
 import unicodedata
 from typing import Any
 
+from core.evaluation.scales import SCALES
+from core.publishing import card_use
 from core.runs.store import RunRecord
-from core.spec import TrainSpec, knobs
-from core.tasks.base import find
+from core.spec import TrainSpec, knobs, switches
+from core.tasks.base import Task, find
 
 _LONGEST_WORD = 80
 _LARGEST_MATRIX = 12
 _MOST_CONFUSIONS = 10
-_METRIC_NAMES = {
-    "accuracy": "Accuracy",
-    "macro_f1": "Macro F1",
-    "macro_precision": "Macro precision",
-    "macro_recall": "Macro recall",
+_BASELINE_NAMES = {
+    "majority": "Always the most frequent label",
+    "tfidf": "Word counts (TF-IDF, logistic regression)",
+    "frequent_labels": "Always the most frequent labels",
+    "tfidf_labels": "Word counts (TF-IDF, logistic regression for each label)",
+    "untouched": "The same model before it was trained",
+    "first_sentence": "The first sentence of the text",
+    "copied": "The text itself, untranslated",
+    "nearest": "The answer to the most similar training example",
 }
-_BASELINE_NAMES = {"majority": "Always the most frequent label", "tfidf": "Word counts (TF-IDF, logistic regression)"}
 _VERDICTS = {
     "beats_both": "It does better than the simple methods below on the same test rows.",
     "not_better": "**It does not do better than a simple method** (see the table).",
@@ -56,10 +61,6 @@ _FOUND = {
     "test_rows_unusable": "a test row without text or label, left out",
     "test_labels_unknown": "a test row with a label that training does not have, left out",
 }
-_INTENDED = (
-    "Sorting texts of the same kind and language as those it was trained on, with a person looking at what matters."
-    " Every text gets one of the labels above, also one that fits none of them."
-)
 
 
 def plain(words: str) -> str:
@@ -87,17 +88,18 @@ def body(spec: TrainSpec, report: dict[str, Any], record: RunRecord, repo_id: st
     Args:
         base: Hub id of the model it was fine-tuned from, None where that is not known.
     """
-    title = repo_id.split("/")[-1] if repo_id else plain(record.name) or "Fine-tuned text classifier"
+    title = repo_id.split("/")[-1] if repo_id else plain(record.name) or "Fine-tuned language model"
+    task = find(spec.task)
     sections = [
-        f"# {heading(title)}\n\n{_what(report, base)}",
-        f"## How to use it\n\n{_use(spec, repo_id)}",
+        f"# {heading(title)}\n\n{_what(task, report, base)}",
+        f"## How to use it\n\n{_use(task, report, repo_id)}",
         f"## Scores\n\n{_scores(report)}",
         _per_class(report),
         _confusion(report),
-        f"## Data\n\n{_data(report)}",
+        f"## Data\n\n{_data(task, report)}",
         f"## How it was trained\n\n{_training(spec, report)}",
-        f"## Intended use\n\n{_INTENDED}",
-        f"## Limits\n\n{_limits(spec, report)}",
+        f"## Intended use\n\n{card_use.intended(task)}",
+        f"## Limits\n\n{_limits(task, spec, report)}",
         "---\n\nMade with Tuning Fork.",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -121,49 +123,63 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def _what(report: dict[str, Any], base: str | None) -> str:
+def _what(task: Task, report: dict[str, Any], base: str | None) -> str:
     labels = report["labels"]
     origin = f"[{base}](https://huggingface.co/{base})" if base else "a pretrained language model"
     shown = ", ".join(code(label) for label in labels[:20]) + (" …" if len(labels) > 20 else "")
-    return (
-        f"Puts a text into one of {len(labels)} classes: {shown}.\n\n"
-        f"It was fine-tuned from {origin} on {report['rows']['train']:,} labelled examples."
-    )
+    if task.writes:
+        does = f"{card_use.purpose(task)} of the kind that it was trained on."
+    elif task.answers == "labels":
+        does = f"Gives a text any of {len(labels)} labels: {shown}."
+    else:
+        does = f"Puts a text into one of {len(labels)} classes: {shown}."
+    return f"{does}\n\nIt was fine-tuned from {origin} on {report['rows']['train']:,} {card_use.examples(task)}."
 
 
-def _use(spec: TrainSpec, repo_id: str | None) -> str:
+def _use(task: Task, report: dict[str, Any], repo_id: str | None) -> str:
     where = "" if repo_id else "\n\nRun it in the folder that this file is in, or put the folder's path for `.`."
-    return (
-        "```python\n"
-        "from transformers import pipeline\n\n"
-        f'classify = pipeline("{find(spec.task).pipeline_tag}", model="{repo_id or "."}")\n'
-        'print(classify(["A text like those that it was trained on."], truncation=True))\n'
-        f"```{where}"
-    )
+    # What a person told the model stands in the code: a longer fence than any run of backticks keeps it there.
+    lines = card_use.snippet(task, report, repo_id)
+    fence = "`" * max(3, max((len(run) for run in re.findall("`+", lines)), default=0) + 1)
+    return f"{fence}python\n{lines}{fence}{where}"
 
 
 def _scores(report: dict[str, Any]) -> str:
     metrics, baselines = report["metrics"], report.get("baselines", {})
-    names = [name for name in _METRIC_NAMES if name in metrics]
+    names = [name for name in metrics if name in SCALES]
     rows = [["**This model**", *(_with_interval(metrics, name) for name in names)]]
     rows += [
-        [_BASELINE_NAMES.get(key, code(key)), *(_percent(scores[n]) if n in scores else "" for n in names)]
+        [_BASELINE_NAMES.get(key, code(key)), *(_figure(n, scores[n]) if n in scores else "" for n in names)]
         for key, scores in baselines.items()
     ]
     verdict = _VERDICTS.get(report.get("verdict", {}).get("code", ""), "")
+    rows_judged = report["rows"].get("judged", report["rows"]["test"])
+    how = [
+        f"{SCALES[n].card_name}: {code(said)}" for n, said in (report.get("signatures") or {}).items() if n in SCALES
+    ]
     return (
-        f"Measured on {report['rows']['test']:,} test rows that it never saw in training."
+        f"Measured on {rows_judged:,} test rows that it never saw in training."
         " In brackets: where the score lies with 95 % confidence, given so many rows."
         + (f" {verdict}" if verdict else "")
         + "\n\n"
-        + table(["", *(_METRIC_NAMES[name] for name in names)], rows)
+        + table(["", *(SCALES[name].card_name for name in names)], rows)
+        + (f"\n\n{'; '.join(how)}." if how else "")
     )
+
+
+def _figure(metric: str, value: float) -> str:
+    if SCALES[metric].unit == "share":
+        return _percent(value)
+    return f"{value:.1f}" if SCALES[metric].unit == "points" else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def _with_interval(metrics: dict[str, Any], name: str) -> str:
     interval = metrics.get("intervals", {}).get(name)
-    between = f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else ""
-    return f"**{_percent(metrics[name])}**{between}"
+    between = ""
+    if interval:
+        low, high = (_figure(name, edge).removesuffix(" %") for edge in interval)
+        between = f" ({low} to {high})"
+    return f"**{_figure(name, metrics[name])}**{between}"
 
 
 def _per_class(report: dict[str, Any]) -> str:
@@ -189,15 +205,17 @@ def _confusion(report: dict[str, Any]) -> str:
     return "### Most frequent mistakes\n\n" + table(["True label", "Answer", "Rows"], rows) if rows else ""
 
 
-def _data(report: dict[str, Any]) -> str:
+def _data(task: Task, report: dict[str, Any]) -> str:
     data, rows = report["data"], report["rows"]
     name = f" {code(data['name'])}" if data.get("name") else ""
     parts = ", ".join(f"{rows[part]:,} {words}" for part, words in _PARTS.items() if part in rows)
-    counts = table(["Label", "Rows"], [[code(label), f"{n:,}"] for label, n in data.get("label_counts", {}).items()])
+    known = [[code(label), f"{n:,}"] for label, n in data.get("label_counts", {}).items()]
+    counts = f"\n\n{table(['Label', 'Rows'], known)}" if known else ""
     changed = [f for f in data.get("findings", []) if f.get("rows")]
     cleaned = "\n".join(f"- {f['rows']:,} {_rows(f['rows'])}: {_found(f['code'])}" for f in changed)
     return (
-        f"A table{name} of texts with labels: {parts}. The table itself is not part of this repository.\n\n{counts}"
+        f"A table{name} of {card_use.examples(task)}: {parts}."
+        f" The table itself is not part of this repository.{counts}"
         + (f"\n\nWhat the data check found or changed before training:\n\n{cleaned}" if cleaned else "")
     )
 
@@ -211,7 +229,9 @@ def _rows(count: int) -> str:
 
 
 def _training(spec: TrainSpec, report: dict[str, Any]) -> str:
-    settings = [[name.replace("_", " "), f"{getattr(spec, name):g}"] for name in knobs()]
+    matter = find(spec.task).relevant(spec.method)
+    settings = [[name.replace("_", " "), f"{getattr(spec, name):g}"] for name in knobs() if name in matter]
+    settings += [[name.replace("_", " "), _setting(getattr(spec, name))] for name in switches() if name in matter]
     device = report.get("device", {})
     machine = " ".join(str(device[key]) for key in ("kind", "name") if device.get(key))
     precision = f" in {device['precision']}" if device.get("precision") else ""
@@ -224,13 +244,18 @@ def _training(spec: TrainSpec, report: dict[str, Any]) -> str:
     )
 
 
-def _limits(spec: TrainSpec, report: dict[str, Any]) -> str:
+def _setting(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else code(str(value)) if value else "-"
+
+
+def _limits(task: Task, spec: TrainSpec, report: dict[str, Any]) -> str:
     """What follows from the facts of this run, not from a template."""
     rows, found = report["rows"], []
     if rows["train"] < 500:
         found.append(f"It learned from {rows['train']:,} rows, which is few; wording it has not met may mislead it.")
-    if rows["test"] < 200:
-        found.append(f"It was tested on {rows['test']:,} rows only, so the scores are rough (see the brackets above).")
+    judged = rows.get("judged", rows["test"])
+    if judged < 200:
+        found.append(f"It was tested on {judged:,} rows only, so the scores are rough (see the brackets above).")
     if report.get("verdict", {}).get("code") in ("unclear", "not_better"):
         found.append("It is not shown to do better than a simple method (see Scores).")
     weak = [c for c in report.get("per_class", []) if c["rows"] and c["recall"] < 0.5]
@@ -245,5 +270,8 @@ def _limits(spec: TrainSpec, report: dict[str, Any]) -> str:
     if counts and max(counts.values()) > 5 * min(counts.values()):
         found.append("The classes differ much in size; it has seen little of the small ones.")
     found.append(f"Texts longer than {spec.max_length:,} tokens are cut there.")
-    found.append("Its confidence is not a guarantee, and it repeats whatever bias the examples and their labels have.")
+    if task.writes:
+        found.append("What it writes may be wrong, and it repeats whatever bias the examples and their answers have.")
+    else:
+        found.append("Its confidence is not a guarantee; it repeats whatever bias the examples and their labels have.")
     return "\n".join(f"- {sentence}" for sentence in found)

@@ -13,6 +13,7 @@ class Progress:
 
     Attributes:
         phase: name of the part it is in; empty before the first.
+        done, total: rows of that part, where it counts them.
         step, steps: optimizer steps done and planned.
         epoch, epochs: passes over the data, done (with fraction) and planned.
         seconds_left: measured estimate, None while there is none.
@@ -24,6 +25,8 @@ class Progress:
     """
 
     phase: str = ""
+    done: int = 0
+    total: int = 0
     step: int = 0
     steps: int = 0
     epoch: float = 0.0
@@ -69,7 +72,7 @@ def fold(stream: Iterable[events.Event], onto: Progress | None = None) -> Progre
 def _apply(event: events.Event, progress: Progress) -> None:
     match event:
         case events.Phase():
-            progress.phase = event.name
+            progress.phase, progress.done, progress.total = event.name, event.done, event.total
             if event.name in ("baselines", "testing", "saving"):
                 progress.seconds_left = None
         case events.Prepared():

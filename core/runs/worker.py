@@ -65,8 +65,7 @@ class Worker:
         except Exception:  # noqa: BLE001 (the worker's edge)
             traceback.print_exc()
             return self._fail(writer, "worker_failed", {})
-        metrics = result["metrics"]
-        headline = {name: float(metrics[name]) for name in ("accuracy", "macro_f1") if name in metrics}
+        headline = {name: float(result["metrics"][name]) for name in result["headline"]}
         # A stop that was asked for after the last step changes nothing any more: the run is simply done.
         end: State = "STOPPED" if result["stopped"] else "FINISHED"
         self._runs.transition(self._id, ("RUNNING", "STOPPING"), end, self._attempt, has_result=True, headline=headline)

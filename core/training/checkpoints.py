@@ -2,11 +2,14 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from core import files
 from core.errors import UserError
+from core.models.adapting import is_adapted
+from core.models.parts import adapter_files
 
 MANIFEST = "manifest.json"
 
@@ -14,16 +17,47 @@ MANIFEST = "manifest.json"
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write model and tokenizer to `folder` in one step; what stood there before is replaced.
 
+    Of a model with an adapter, the adapter alone is written: `core.models.adapting.reopen` puts it on its base again.
+
     Raises:
         UserError: `disk_full`; what stood there before is then still whole.
     """
+
+    def write(staged: Path) -> None:
+        if is_adapted(model):
+            # No question to the Hub of whether the base's embeddings were changed: matrices never lie beside them.
+            model.save_pretrained(staged, save_embedding_layers=False)
+            (staged / "README.md").unlink(missing_ok=True)
+        else:
+            model.save_pretrained(staged)
+            tokenizer.save_pretrained(staged)
+
+    _place(folder, write)
+
+
+def save_adapter(checkpoint: Path, folder: Path) -> None:
+    """Copy the adapter of a checkpoint to `folder` in one step; what stood there before is replaced.
+
+    Raises:
+        UserError: `disk_full`; what stood there before is then still whole.
+    """
+
+    def write(staged: Path) -> None:
+        staged.mkdir(parents=True)
+        for file in adapter_files(checkpoint):
+            shutil.copyfile(file, staged / file.name)
+
+    _place(folder, write)
+
+
+def _place(folder: Path, write: Callable[[Path], None]) -> None:
+    """What `write` puts into an empty place beside `folder`, synced and with its manifest, becomes `folder`."""
     staged = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(staged, ignore_errors=True)
     try:
         with files.disk_full_is_a_user_error():
             try:
-                model.save_pretrained(staged)
-                tokenizer.save_pretrained(staged)
+                write(staged)
             except Exception as error:
                 raise _as_disk_full(error) from error
             _sync(staged)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Report = Callable[[events.Event], None]
 _LEAST_EVALUATIONS = 5
-_MOST_VALIDATION_ROWS = 4_000
 
 
 class InterruptedRunError(Exception):
@@ -33,8 +32,8 @@ class Fitted:
     """How training went. The best model lies in the newest checkpoint.
 
     Attributes:
-        best_epoch: when the best validation score was reached.
-        best_value: that score of the task's main metric.
+        best_epoch: when the weights that were kept were reached: by the metric or by the loss, as the task chooses.
+        best_value: the task's training metric there.
         epochs_done: passes over the training rows, also partial ones.
         stopped: whether it was asked to end early.
     """
@@ -78,9 +77,9 @@ def fit(
     from transformers import Trainer
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-    train = task.encode(split.train, split.labels, tokenizer, spec.max_length)
-    judged = split.validation.iloc[:_MOST_VALIDATION_ROWS]
-    validation = task.encode(judged, split.labels, tokenizer, spec.max_length)
+    train = task.encode(split.train, split.labels, model, tokenizer, spec)
+    judged = split.validation.iloc[: task.most_validated]
+    validation = task.encode(judged, split.labels, model, tokenizer, spec)
     steps = math.ceil(len(train) / spec.batch_size) * spec.epochs
     between = max(1, round(steps / max(spec.epochs, _LEAST_EVALUATIONS)))
     pace = Pace(
@@ -92,11 +91,12 @@ def fit(
     watcher = _watcher(task, spec, folder, report, signals, pace, tokenizer)
     trainer = Trainer(
         model=model,
-        args=_arguments(spec, device, folder, between),
+        args=_arguments(task, spec, device, folder, between),
         train_dataset=train,
         eval_dataset=validation,
-        data_collator=task.collate(tokenizer),
+        data_collator=task.collate(model, tokenizer),
         compute_loss_func=task.loss(split),
+        preprocess_logits_for_metrics=task.reduce_logits,
         compute_metrics=lambda p: task.evaluation_scores(p.predictions, p.label_ids),
         callbacks=[watcher],
     )
@@ -119,14 +119,15 @@ def fit(
     return Fitted(watcher.best_epoch, watcher.best_value, float(trainer.state.epoch or 0), watcher.stopped)
 
 
-def _arguments(spec: TrainSpec, device: Device, folder: Path, between: int) -> Any:
+def _arguments(task: Task, spec: TrainSpec, device: Device, folder: Path, between: int) -> Any:
     from transformers import TrainingArguments
 
     return TrainingArguments(
         output_dir=str(folder / "checkpoints"),
         learning_rate=spec.learning_rate,
         per_device_train_batch_size=spec.batch_size,
-        per_device_eval_batch_size=max(32, spec.batch_size),
+        # Logits for each token fill the memory much sooner than logits for each text.
+        per_device_eval_batch_size=min(8, spec.batch_size) if task.writes else max(32, spec.batch_size),
         num_train_epochs=spec.epochs,
         weight_decay=spec.weight_decay,
         warmup_steps=spec.warmup_ratio,
@@ -156,7 +157,7 @@ def _watcher(
 
     class Watcher(TrainerCallback):
         best_step: int | None = None
-        best_epoch, best_value = 0.0, -1.0
+        best_epoch, best_value, best_order = 0.0, 0.0, -math.inf
         stopped = False
         _asked_at = 0.0
         _losses: list[float]
@@ -199,20 +200,22 @@ def _watcher(
         def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             metrics: dict[str, float] = kwargs["metrics"]
             pace.evaluated(metrics.get("eval_runtime", 0.0))
-            value = metrics[f"eval_{task.main_metric}"]
-            better = value > self.best_value
+            value = metrics[f"eval_{task.training_metric}"]
+            order = value if task.chooses_by == "metric" else -metrics["eval_loss"]
+            better = order > self.best_order
             report(
                 events.Evaluated(
                     step=state.global_step,
                     epoch=round(state.epoch or 0, 3),
                     loss=round(metrics["eval_loss"], 5),
-                    metric=task.main_metric,
+                    metric=task.training_metric,
                     value=round(value, 5),
                     best=better,
                 )
             )
             if better:
-                self.best_step, self.best_epoch, self.best_value = state.global_step, float(state.epoch or 0), value
+                self.best_step, self.best_epoch = state.global_step, float(state.epoch or 0)
+                self.best_value, self.best_order = value, order
                 root = folder / "checkpoints"
                 checkpoints.save(kwargs["model"], tokenizer, root / f"step-{state.global_step}")
                 checkpoints.keep_newest(root)

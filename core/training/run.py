@@ -1,27 +1,34 @@
 """A whole run, from a table to a judged model: what the worker does."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from core import events, files
+from core.data.preparing import label_counts
 from core.data.shapes import column_names
 from core.data.store import TableStore
 from core.device import Device, detect
 from core.errors import UserError
-from core.evaluation import report as reports
+from core.models.adapting import adapt, has_adapter, reopen
+from core.models.adapting import trainable as count
 from core.models.loading import resolve, verify_starter
+from core.models.notes import notes
 from core.runs.store import RunStore
 from core.settings import Settings
 from core.spec import TrainSpec
-from core.tasks.base import Task, find
+from core.tasks.base import Task, find, judged_rows
 from core.training import checkpoints
-from core.training.loop import Fitted, Report, Signals, fit
+from core.training.loop import Fitted, InterruptedRunError, Report, Signals, fit
 
 if TYPE_CHECKING:
+
     from core.data.preparing import Split
+
+_SECONDS_BETWEEN_REPORTS = 1.0
 
 
 def train(
@@ -40,12 +47,12 @@ def train(
     device = detect()
     report(events.Started(device=device.as_dict()))
     task = find(spec.task)
-    base = resolve(spec.model, settings, runs, owner)
+    base = resolve(spec.model, settings, runs, owner, prepare=True)
     verify_starter(base)
 
     report(events.Phase(name="data"))
-    given, label_counts = _rows(task, spec, owner, settings)
-    split = _with_copies(given, spec)
+    given, counts = _rows(task, spec, owner, settings)
+    split = _with_copies(task, given, spec)
     findings = [finding.as_dict() for finding in split.findings]
     report(
         events.Prepared(
@@ -57,25 +64,71 @@ def train(
     report(events.Phase(name="loading"))
     _set_seed(spec.seed)
     model, tokenizer = task.load(base, split, spec)
-    parameters = sum(p.numel() for p in model.parameters())
+    # Simple methods learn from the rows as they are: copies that balance the labels would tell them another majority.
+    judged = judged_rows(task, split.test)
+    before = {}
+    if "untouched" in task.baselines:
+        tell = _teller("untouched", report, signals)
+        before["untouched"] = task.answer(model, tokenizer, judged, spec, device, tell)
+    model = adapt(model, spec)
+    trainable, parameters = count(model)
     report(events.Phase(name="training"))
-    fitted = fit(task, model, tokenizer, split, spec, device, folder, report, signals)
+    fitted = fitting(spec.method)(task, model, tokenizer, split, spec, device, folder, report, signals)
+    del model
 
     report(events.Phase(name="baselines"))
-    # Simple methods learn from the rows as they are: copies that balance the labels would tell them another majority.
-    baselines = task.baseline_predictions(given)
-    report(events.Phase(name="testing"))
-    best = _best(task, folder)
-    judged = reports.judge(task, split, task.predict(*best, split.test["text"].tolist(), device), baselines)
+    others = task.simple_answers(given, judged, spec) | before
+    tell = _teller("testing", report, signals)
+    best = _best(task, base, split, spec, folder)
+    task.finish(*best, split, spec, device)
+    ours = task.answer(*best, judged, spec, device, tell)
 
     report(events.Phase(name="saving"))
-    result = _facts(spec, split, fitted, device, label_counts, findings, parameters) | judged
+    result = _facts(spec, split, fitted, device, counts, findings, (trainable, parameters))
+    result |= task.judge(judged, split.labels, ours, others)
+    result["rows"] = {**split.sizes(), "judged": len(judged)}
+    result["headline"] = [name for name in task.metrics[:2] if name in result["metrics"]]
+    result["use"] = {**notes(best[0]), "chat_template": bool(getattr(best[1], "chat_template", None))}
     result["seconds"] = round(monotonic() - begin, 1)
     checkpoints.save(*best, folder / "model")
+    if spec.keep_adapter:
+        _keep_adapter(folder)
     files.write_json(folder / "report.json", result)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     report(events.Finished(stopped=fitted.stopped, seconds=result["seconds"]))
     return result
+
+
+def fitting(method: str) -> Callable[..., Fitted]:
+    """The function that trains by this method: all take and give the same as `core.training.loop.fit`."""
+    if method == "quick":
+        from core.training import quick
+
+        return quick.fit
+    if method == "few":
+        from core.training import contrastive
+
+        return contrastive.fit
+    return fit
+
+
+def _teller(phase: str, report: Report, signals: Signals) -> Callable[[int, int], None]:
+    """Begin a part that takes long, and say every second how far it is.
+
+    The function that it gives raises InterruptedRunError when the system asks to end.
+    """
+    report(events.Phase(name=phase))
+    told = monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        if signals.interrupted():
+            raise InterruptedRunError
+        if monotonic() - told >= _SECONDS_BETWEEN_REPORTS:
+            told = monotonic()
+            report(events.Phase(name=phase, done=done, total=total))
+
+    return tell
 
 
 def _rows(task: Task, spec: TrainSpec, owner: str, settings: Settings) -> tuple["Split", dict[str, int]]:
@@ -88,18 +141,21 @@ def _rows(task: Task, spec: TrainSpec, owner: str, settings: Settings) -> tuple[
     split = task.prepare(frame, spec, settings.limits, test)
     counts: dict[str, int] = dict.fromkeys(split.labels, 0)
     for part in (split.train, split.validation, split.test):
-        for label, rows in part["label"].value_counts().items():
-            counts[str(label)] += int(rows)
+        for label, rows in label_counts(part).items():
+            counts[label] = counts.get(label, 0) + rows
     return split, counts
 
 
-def _with_copies(split: "Split", spec: TrainSpec) -> "Split":
-    """The training rows with the changed copies that were asked for; the rows held out stay as they are."""
+def _with_copies(task: Task, split: "Split", spec: TrainSpec) -> "Split":
+    """The training rows with the changed copies that were asked for; the rows held out stay as they are.
+
+    Only labels survive small changes of a text: an answer to be written belongs to the words as they were.
+    """
     from core.data.augmenting import augment
     from core.data.findings import Finding
 
     choice = spec.data.augment
-    if not choice.methods:
+    if not choice.methods or task.writes:
         return split
     held_out = {*split.validation["text"].tolist(), *split.test["text"].tolist()}
     train, done = augment(split.train, choice, spec.seed, held_out=held_out)
@@ -107,11 +163,22 @@ def _with_copies(split: "Split", spec: TrainSpec) -> "Split":
     return replace(split, train=train, findings=(*split.findings, finding))
 
 
-def _best(task: Task, folder: Path) -> tuple[Any, Any]:
+def _best(task: Task, base: Path, split: "Split", spec: TrainSpec, folder: Path) -> tuple[Any, Any]:
+    """The best model of the run, with an adapter merged into its base."""
     checkpoint = checkpoints.newest(folder / "checkpoints")
     if checkpoint is None:
         raise UserError("nothing_learned")
+    if has_adapter(checkpoint):
+        # Unquantised: merging into rounded weights would round again.
+        plain = spec.model_copy(update={"quantization": "none"})
+        return reopen(lambda: task.load(base, split, plain), checkpoint)
     return task.reload(checkpoint)
+
+
+def _keep_adapter(folder: Path) -> None:
+    checkpoint = checkpoints.newest(folder / "checkpoints")
+    if checkpoint is not None and has_adapter(checkpoint):
+        checkpoints.save_adapter(checkpoint, folder / "adapter")
 
 
 def _facts(
@@ -121,18 +188,17 @@ def _facts(
     device: Device,
     label_counts: dict[str, int],
     findings: list[dict[str, Any]],
-    parameters: int,
+    parameters: tuple[int, int],
 ) -> dict[str, Any]:
     return {
         "version": 1,
         "task": spec.task,
-        "rows": split.sizes(),
         "data": {"name": spec.data.name, "label_counts": label_counts, "findings": findings},
-        "model": {**spec.model.model_dump(), "parameters": parameters},
+        "model": {**spec.model.model_dump(), "trainable": parameters[0], "parameters": parameters[1]},
         "device": device.as_dict(),
         "epochs_done": round(fitted.epochs_done, 3),
         "best_epoch": round(fitted.best_epoch, 3),
-        "validation": {"metric": find(spec.task).main_metric, "value": round(fitted.best_value, 4)},
+        "validation": {"metric": find(spec.task).training_metric, "value": round(fitted.best_value, 4)},
         "stopped": fitted.stopped,
         "spec": spec.model_dump(),
     }

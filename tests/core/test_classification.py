@@ -5,14 +5,17 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
 from core.data.preparing import Split
 from core.device import Device
 from core.errors import UserError
 from core.models.loading import check_folder, dropout_settings, parameter_count
 from core.spec import DataChoice, build
+from core.tasks._labelling import tokens_of
 from core.tasks.base import find
+from core.training import checkpoints
+from core.training.loop import Signals, fit
 from tests import tiny
 
 CPU = Device("cpu", "float32", 2, "test")
@@ -48,12 +51,12 @@ def test_an_earlier_result_with_the_same_labels_keeps_its_head_and_with_others_g
 
 
 def test_rows_are_cut_at_the_models_length_and_not_padded(tmp_path):
-    _, tokenizer = TASK.load(tiny.body(tmp_path), split(), SPEC)
+    model, tokenizer = TASK.load(tiny.body(tmp_path), split(), SPEC)
     rows = pd.DataFrame({"row": [2, 3], "text": ["sun", "rain " * 50], "label": ["warm", "cold"]})
-    encoded = TASK.encode(rows, ("cold", "warm"), tokenizer, 64)
+    encoded = TASK.encode(rows, ("cold", "warm"), model, tokenizer, SPEC)
     assert encoded["length"][:] == [3, 16]
     assert encoded["labels"][:] == [1, 0]
-    batch = TASK.collate(tokenizer)([{k: encoded[0][k] for k in ("input_ids", "attention_mask", "labels")}])
+    batch = TASK.collate(model, tokenizer)([{k: encoded[0][k] for k in ("input_ids", "attention_mask", "labels")}])
     assert batch["input_ids"].shape == (1, 3)
 
 
@@ -63,13 +66,77 @@ def test_answers_come_in_the_order_asked_whatever_the_length(tmp_path):
     together = TASK.predict(model, tokenizer, texts, CPU)
     alone = [TASK.predict(model, tokenizer, [text], CPU)[0] for text in texts]
     for one, other in zip(together, alone, strict=True):
-        assert one.label == other.label
+        assert one.answer == other.answer
+        assert one.labels == (one.answer,)
         assert one.confidence == pytest.approx(other.confidence, abs=1e-5)
         assert sum(p for _, p in one.probabilities) == pytest.approx(1, abs=1e-4)
     logits = AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float32)(
         **AutoTokenizer.from_pretrained(tmp_path)(texts[2], return_tensors="pt")
     ).logits
     assert dict(together[2].probabilities)["warm"] == pytest.approx(float(logits.softmax(-1)[0, 1].detach()), abs=1e-5)
+
+
+FAMILIES = {
+    "llama": tiny.language_model,
+    "gpt2": tiny.language_model,
+    "bart": tiny.encoder_decoder,
+    "t5": tiny.encoder_decoder,
+    "modernbert": tiny.encoder,
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_kinds_of_models_train_and_answer_alike_alone_in_a_batch_and_reloaded(family, tmp_path):
+    set_seed(4)
+    spec = SPEC.model_copy(update={"epochs": 3, "learning_rate": 3e-3, "batch_size": 8, "max_length": 24})
+    model, tokenizer = TASK.load(FAMILIES[family](tmp_path / "base", family), split(), spec)
+    fitted = fit(TASK, model, tokenizer, split(), spec, CPU, tmp_path, lambda event: None, Signals(bool, bool))
+    assert fitted.best_value > 0.3
+    texts = ["sun", "rain " * 40, "snow </s> wind <|endoftext|> a", "a", "", "red sun"]
+    told = TASK.predict(model, tokenizer, texts, CPU)
+    again = TASK.predict(*TASK.reload(checkpoints.newest(tmp_path / "checkpoints")), texts, CPU)
+    for text, one, other in zip(texts, told, again, strict=True):
+        (alone,) = TASK.predict(model, tokenizer, [text], CPU)
+        assert dict(one.probabilities) == pytest.approx(dict(alone.probabilities), abs=1e-5)
+        if fitted.best_epoch == 3:
+            assert dict(one.probabilities) == pytest.approx(dict(other.probabilities), abs=1e-5)
+
+
+def test_a_model_is_asked_about_the_part_of_a_text_that_it_was_trained_on(tmp_path):
+    spec = SPEC.model_copy(update={"truncation": "tail"})
+    model, tokenizer = TASK.load(tiny.classifier(tmp_path / "base"), split(), spec)
+    rows = pd.DataFrame({"text": ["sun " * 30 + "snow wind rain " * 10], "label": ["cold"]})
+    (trained_on,) = TASK.encode(rows, ("cold", "warm"), model, tokenizer, spec)["input_ids"][:]
+    assert tokenizer.decode(trained_on) == "[CLS] wind rain " + "snow wind rain " * 4 + "[SEP]"
+    checkpoints.save(model, tokenizer, tmp_path / "out")
+    model, tokenizer = TASK.reload(tmp_path / "out")
+    assert tokens_of(model, tokenizer, rows["text"].tolist()) == [trained_on]
+
+
+def test_a_text_is_never_longer_than_the_models_positions(tmp_path):
+    spec = SPEC.model_copy(update={"max_length": 512})
+    model, tokenizer = TASK.load(tiny.encoder(tmp_path, "roberta"), split(), spec)
+    assert tokenizer.model_max_length == 62
+    assert len(TASK.predict(model, tokenizer, ["rain snow " * 300], CPU)) == 1
+
+
+def test_a_head_of_another_form_is_saved_with_the_model(tmp_path):
+    plain, _ = TASK.load(tiny.encoder(tmp_path / "base"), split(), SPEC)
+    model, tokenizer = TASK.load(
+        tmp_path / "base", split(), SPEC.model_copy(update={"head_layers": "one", "pooling": "mean"})
+    )
+    assert model.config.num_hidden_layers == plain.config.num_hidden_layers + 1
+    checkpoints.save(model, tokenizer, tmp_path / "out")
+    told = TASK.predict(model, tokenizer, ["sun and rain"], CPU)
+    assert TASK.predict(*TASK.reload(tmp_path / "out"), ["sun and rain"], CPU) == told
+    with pytest.raises(UserError, match="pooling_unsupported"):
+        TASK.load(tiny.language_model(tmp_path / "other"), split(), SPEC.model_copy(update={"pooling": "mean"}))
+
+
+def test_models_of_other_kinds_are_refused(tmp_path):
+    with pytest.raises(UserError, match="model_wrong_kind") as refused:
+        TASK.load(tiny.encoder_decoder(tmp_path, "pegasus"), split(), SPEC)
+    assert refused.value.facts["kind"] == "pegasus"
 
 
 def test_the_loss_weighs_small_classes():
@@ -80,10 +147,11 @@ def test_the_loss_weighs_small_classes():
     assert loss({"logits": logits}, torch.tensor([0, 1])) == pytest.approx(float(by_hand))
 
 
-def test_scores_during_training_are_the_scores_of_the_answers():
+def test_scores_during_training_are_those_of_the_largest_logits():
     logits = np.array([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]])
-    assert TASK.evaluation_scores(logits, np.array([0, 1, 1]))["accuracy"] == pytest.approx(2 / 3)
-    assert TASK.score(["a", "b", "b"], ["a", "b", "a"], ("a", "b"))["accuracy"] == pytest.approx(2 / 3)
+    scores = TASK.evaluation_scores(logits, np.array([0, 1, 1]))
+    assert scores["accuracy"] == pytest.approx(2 / 3)
+    assert TASK.training_metric in scores
 
 
 def test_models_that_bring_code_pickles_or_nothing_are_refused(tmp_path):

@@ -5,7 +5,8 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from core.data.profiler import summary
-from core.data.profiling import token_lengths
+from core.data.profiling import measured_columns, token_lengths
+from core.data.shapes import SHAPES
 from core.data.store import TableStore
 from core.errors import UserError
 from core.settings import Limits, Settings
@@ -39,7 +40,7 @@ def stored(settings, tmp_path, lengths):
 
 def test_lengths_count_special_tokens_and_are_not_cut(settings, tmp_path, tokenizer):
     table = stored(settings, tmp_path, [*range(100)])
-    facts = token_lengths(settings, table, "text", tokenizer)
+    facts = token_lengths(settings, table, ["text"], tokenizer)
     assert (facts["sampled"], facts["rows"], facts["p50"], facts["p95"], facts["max"]) == (100, 100, 52, 97, 102)
     assert sum(count for _, _, count in facts["histogram"]) == 100
     assert (facts["histogram"][0][0], facts["histogram"][-1][1]) == (3, 102)
@@ -47,7 +48,7 @@ def test_lengths_count_special_tokens_and_are_not_cut(settings, tmp_path, tokeni
 
 def test_a_sample_is_spread_over_the_table(settings, tmp_path, tokenizer):
     table = stored(settings, tmp_path, [*range(1000)])
-    facts = token_lengths(settings, table, "text", tokenizer, sample=50)
+    facts = token_lengths(settings, table, ["text"], tokenizer, sample=50)
     assert (facts["sampled"], facts["rows"]) == (50, 1000)
     assert 450 < facts["p50"] < 550
     assert facts["max"] > 900
@@ -59,7 +60,7 @@ def test_a_damaged_tokenizer_is_said(settings, tmp_path):
         broken = tmp_path / "broken.json"
         broken.write_text(content)
         with pytest.raises(UserError, match="profile_failed"):
-            token_lengths(settings, table, "text", broken)
+            token_lengths(settings, table, ["text"], broken)
 
 
 def test_a_missing_column_is_said(settings, tmp_path, tokenizer):
@@ -71,7 +72,7 @@ def test_counting_is_bounded(settings, tmp_path, tokenizer):
     table = stored(settings, tmp_path, [1, 2])
     hasty = Settings(home=settings.home, limits=Limits(reader_memory=64 * 2**20))
     with pytest.raises(UserError, match="profile_failed"):
-        token_lengths(hasty, table, "text", tokenizer)
+        token_lengths(hasty, table, ["text"], tokenizer)
 
 
 def test_one_giant_does_not_flatten_the_histogram():
@@ -97,6 +98,20 @@ def test_a_tokenizer_that_panics_takes_nobody_with_it(settings, tmp_path, tokeni
     table = store.path(store.add(path, "local").id, "local")
     hasty = Settings(home=settings.home, limits=Limits(reader_cpu=2, reader_wall=10))
     with pytest.raises(UserError, match="profile_failed"):
-        token_lengths(hasty, table, "text", tokenizer)
+        token_lengths(hasty, table, ["text"], tokenizer)
     tokenizer.write_text(json.dumps(bomb | {"pre_tokenizer": {"type": "Whitespace"}}), encoding="utf-8")
-    assert token_lengths(settings, table, "text", tokenizer)["rows"] == 4
+    assert token_lengths(settings, table, ["text"], tokenizer)["rows"] == 4
+
+
+def test_several_columns_count_together_and_answers_by_themselves(settings, tmp_path, tokenizer):
+    path = tmp_path / "chat.csv"
+    path.write_text("ask,more,said\n" + "a b,c,w w w w\n" * 20)
+    store = TableStore(settings)
+    table = store.path(store.add(path, "local").id, "local")
+    columns = {"prompt": ("ask", "more"), "answer": "said"}
+    read, answer = measured_columns(SHAPES["chat"], columns)
+    assert (read, answer) == (("ask", "more"), "said")
+    facts = token_lengths(settings, table, read, tokenizer, answer=answer)
+    assert (facts["p95"], facts["answer_p95"]) == (3 + 2, 4 + 2)
+    assert measured_columns(SHAPES["classification"], {"text": "t", "label": "l"}) == (("t",), None)
+    assert measured_columns(SHAPES["chat"], {"messages": "m"}) == (("m",), None)

@@ -18,7 +18,6 @@ from fastapi.responses import Response, StreamingResponse
 from core import files, processes
 from core.errors import UserError
 from core.models import fetching, parts
-from core.models.architectures import SEQUENCE_CLASSIFICATION
 from core.settings import Limits, Settings
 from tests.answers import logits
 from tests.fakehub import Account, FakeHub
@@ -104,7 +103,7 @@ def test_look_up_tells_what_is_there(stocked: FakeHub, tmp_path: Path, tiny_mode
     assert model.revision == stocked.repo("team/tiny-bert").sha
     assert dict(model.files) == {f.name: f.stat().st_size for f in tiny_model.iterdir()}
     assert (model.license, model.gated, model.private) == ("mit", False, False)
-    assert model.config["model_type"] == "bert"
+    assert (model.config["model_type"], model.kind) == ("bert", "encoder")
     from safetensors import safe_open
 
     with safe_open(tiny_model / "model.safetensors", "np") as weights:
@@ -130,6 +129,8 @@ def config_of(hub: FakeHub, **changes: object) -> dict[str, bytes]:
         ({"model_type": "vit"}, "model_architecture_unsupported"),
         ({"model_type": None}, "model_architecture_unsupported"),
         ({"model_type": ["bert"]}, "model_architecture_unsupported"),
+        ({"is_decoder": True}, "model_architecture_unsupported"),
+        ({"quantization_config": {"load_in_4bit": True}}, "model_needs_code"),
     ],
 )
 def test_models_that_cannot_be_used_are_named(
@@ -140,6 +141,64 @@ def test_models_that_cannot_be_used_are_named(
         fetching.look_up("team/odd", settings(tmp_path, stocked))
     assert code_of(wrong) == code
     assert wrong.value.facts["name"] == "team/odd"
+
+
+@pytest.mark.parametrize(
+    ("family", "kinds", "labels", "kind"),
+    [
+        ("qwen2", None, False, "decoder"),
+        ("gpt2", ("decoder", "seq2seq"), False, "decoder"),
+        ("marian", ("seq2seq",), False, "seq2seq"),
+        ("t5", ("encoder", "seq2seq"), True, "seq2seq"),
+        ("bert", ("decoder", "seq2seq"), False, None),
+        ("granite", ("encoder", "decoder"), True, None),
+        ("m2m_100", None, True, None),
+    ],
+)
+def test_a_model_of_the_wrong_kind_is_refused_before_it_is_fetched(
+    family: str, kinds: tuple[str, ...] | None, labels: bool, kind: str | None, stocked: FakeHub, tmp_path: Path
+) -> None:
+    stocked.add("team/odd", config_of(stocked, model_type=family))
+    here = settings(tmp_path, stocked)
+    if kind:
+        assert fetching.look_up("team/odd", here, None, kinds, labels=labels).kind == kind
+        return
+    with pytest.raises(UserError) as wrong:
+        fetching.look_up("team/odd", here, None, kinds, labels=labels)
+    assert code_of(wrong) == "model_wrong_kind"
+    assert wrong.value.facts["kind"] == family
+    assert wrong.value.facts["wanted"]
+
+
+@pytest.mark.parametrize(
+    ("files", "code"),
+    [
+        ({"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"}, "model_is_adapter"),
+        ({"config.json": b'{"model_type": "llama"}', "model.Q4_K_M.gguf": b"GGUF"}, "model_is_gguf"),
+        ({"model.Q4_K_M.gguf": b"GGUF"}, "model_is_gguf"),
+        ({"config.json": b'{"model_type": "bert"}', "model.fp16.safetensors": b"x"}, "model_not_safetensors"),
+        ({"README.md": b"# Nothing yet"}, "model_not_safetensors"),
+    ],
+)
+def test_repositories_that_hold_no_whole_model_are_named(
+    files: dict[str, bytes], code: str, stocked: FakeHub, tmp_path: Path
+) -> None:
+    stocked.add("team/odd", files)
+    with pytest.raises(UserError) as wrong:
+        fetching.look_up("team/odd", settings(tmp_path, stocked))
+    assert code_of(wrong) == code
+
+
+def test_shards_are_parts_and_the_same_weights_come_once(stocked: FakeHub, tmp_path: Path) -> None:
+    shards = {f"model-0000{n}-of-00002.safetensors": b"x" * 9 for n in (1, 2)}
+    shards |= {"model.safetensors.index.json": b"{}"}
+    config = {"config.json": b'{"model_type": "llama"}', "chat_template.jinja": b"", "source.spm": b"x"}
+    twice = {"model.fp16.safetensors": b"x", "consolidated.safetensors": b"x", "original/model.safetensors": b"x"}
+    stocked.add("team/shards", config | shards | twice)
+    stocked.add("team/both", config | shards | twice | {"model.safetensors": b"x" * 18})
+    here = settings(tmp_path, stocked)
+    assert set(dict(fetching.look_up("team/shards", here).files)) == set(config | shards)
+    assert set(dict(fetching.look_up("team/both", here).files)) == set(config) | {"model.safetensors"}
 
 
 def test_pickled_weights_are_refused(stocked: FakeHub, tmp_path: Path) -> None:
@@ -236,10 +295,17 @@ def test_no_hub_is_one_error_soon(address: str, request: pytest.FixtureRequest, 
     here = settings(tmp_path, request.getfixturevalue(address), hub_timeout=1.0)
     start = time.monotonic()
     assert not fetching.hub_reachable(here)
+    assert time.monotonic() - start < 1.5
     with pytest.raises(UserError) as wrong:
         fetching.look_up("a/b", here)
     assert code_of(wrong) == "hub_unreachable"
     assert time.monotonic() - start < 5
+
+
+def test_a_hub_that_never_answers_is_noticed_within_two_seconds(silent: str, tmp_path: Path) -> None:
+    start = time.monotonic()
+    assert not fetching.hub_reachable(settings(tmp_path, silent, hub_timeout=4.0))
+    assert 1.5 < time.monotonic() - start < 2.5
 
 
 def test_a_hub_that_answers_is_reachable(fake_hub: FakeHub, tmp_path: Path) -> None:
@@ -385,12 +451,6 @@ def test_the_token_goes_to_the_hub_alone(stocked: FakeHub, tmp_path: Path, monke
 
 
 # -- facts that live elsewhere too
-
-
-def test_the_families_are_those_of_the_library() -> None:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as KNOWN
-
-    assert SEQUENCE_CLASSIFICATION - set(KNOWN) == set()
 
 
 def test_only_parts_are_parts() -> None:

@@ -1,23 +1,19 @@
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from core.data.preparing import Split
-from core.evaluation import baselines, report
-from core.evaluation.metrics import classification_scores, confusion, intervals, scores_of_confusion, sign_test, wilson
-from core.tasks.base import Prediction, find
+from core.evaluation.metrics import (
+    classification_scores,
+    confusion,
+    intervals,
+    label_set_scores,
+    scores_of_confusion,
+    scores_of_label_sets,
+    sign_test,
+    wilson,
+)
+from core.evaluation.resampling import Measured, chance
 from core.tasks.classification import class_weights
-
-
-def frame(pairs):
-    rows = [(i + 2, text, label) for i, (text, label) in enumerate(pairs)]
-    return pd.DataFrame(rows, columns=["row", "text", "label"])
-
-
-def split(train, validation, test):
-    labels = tuple(sorted({label for _, label in train}))
-    return Split(frame(train), frame(validation), frame(test), labels, ())
 
 
 def test_scores_by_hand():
@@ -61,41 +57,6 @@ def test_intervals_cover_the_truth_about_19_times_of_20():
     assert 920 <= hits <= 980
 
 
-def test_baselines_learn_from_training_rows_alone():
-    train = [("red sun warm", "warm"), ("snow ice cold", "cold"), ("warm sun", "warm"), ("hot sun", "warm")] * 5
-    data = split(train, train[:4], [("the sun", "warm"), ("ice", "cold")])
-    assert baselines.majority(data) == ["warm", "warm"]
-    assert baselines.tfidf(data) == ["warm", "cold"]
-
-
-def test_the_word_baseline_reads_chinese():
-    warm, cold = ["今天阳光很好", "阳光温暖明亮", "温暖的阳光"], ["外面下雪很冷", "寒冷的下雪天", "冷风和下雪"]
-    train = [(t, "暖") for t in warm] * 4 + [(t, "冷") for t in cold] * 4
-    data = split(train, train[:1] + train[-1:], [("阳光明媚", "暖"), ("下雪了", "冷")])
-    assert baselines.tfidf(data) == ["暖", "冷"]
-
-
-def judged(answers, theirs):
-    references = ["a", "b"] * 20
-    data = split([("x", "a"), ("y", "b")], [("x", "a")], [(f"text {i}", r) for i, r in enumerate(references)])
-    predictions = [Prediction(a, 0.9, ((a, 0.9),)) for a in answers]
-    return report.judge(find("classification"), data, predictions, {"majority": ["a"] * 40, "tfidf": theirs})
-
-
-def test_the_verdict_says_worth_it_only_when_chance_is_unlikely():
-    right, wrong = ["a", "b"] * 20, ["b", "a"] * 20
-    assert judged(right, wrong)["verdict"]["code"] == "beats_both"
-    assert judged(wrong, right)["verdict"]["code"] == "not_better"
-    assert judged(right, right)["verdict"]["code"] == "unclear"
-
-
-def test_wrong_rows_are_told_with_their_row_in_the_file():
-    found = judged(["b", *["b" if i % 2 else "a" for i in range(1, 40)]], ["a", "b"] * 20)
-    assert [(e["row"], e["label"], e["prediction"]) for e in found["errors"]] == [(2, "a", "b")]
-    assert found["confusion"] == [[19, 1], [0, 20]]
-    assert found["per_class"][0] == {"label": "a", "precision": 1.0, "recall": 0.95, "f1": 0.9744, "rows": 20}
-
-
 def test_the_sign_test_is_the_binomial_one():
     assert sign_test(5, 0) == pytest.approx(2 / 2**5)
     assert sign_test(0, 0) == 1.0
@@ -106,3 +67,69 @@ def test_small_classes_weigh_more_and_equal_ones_the_same():
     weights = class_weights([90, 10])
     assert weights[1] / weights[0] == pytest.approx(9)
     assert (weights[0] * 90 + weights[1] * 10) / 100 == pytest.approx(1)
+
+
+def test_scores_of_label_sets_by_hand():
+    truth = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]], dtype=bool)
+    given = np.array([[1, 0, 0], [0, 1, 1], [0, 0, 0]], dtype=bool)
+    scores = label_set_scores(truth, given)
+    assert scores["micro_precision"] == pytest.approx(2 / 3)
+    assert scores["micro_recall"] == pytest.approx(2 / 3)
+    assert scores["micro_f1"] == pytest.approx(2 / 3)
+    assert scores["macro_f1"] == pytest.approx((1 + 2 / 3) / 2)  # no row has the third label
+    assert scores["exact_match"] == pytest.approx(1 / 3)
+
+
+def test_no_label_at_all_is_no_error():
+    nothing = np.zeros((2, 3), dtype=bool)
+    assert label_set_scores(nothing, nothing) == {
+        "micro_f1": 0, "macro_f1": 0, "micro_precision": 0, "micro_recall": 0, "exact_match": 1
+    }  # fmt: skip
+
+
+def test_scores_from_sums_agree_with_scores_of_the_rows():
+    random = np.random.default_rng(1)
+    truth, given = random.random((80, 6)) < 0.3, random.random((80, 6)) < 0.4
+    exact = (truth == given).all(axis=1, keepdims=True)
+    sums = np.hstack([truth & given, given, truth, exact, np.ones_like(exact)]).sum(axis=0)[None]
+    by_sums = {name: float(values[0]) for name, values in scores_of_label_sets(sums).items()}
+    assert by_sums == pytest.approx(label_set_scores(truth, given))
+
+
+def mean_of(values):
+    return Measured(
+        np.column_stack([values, np.ones(len(values))]), lambda sums: {"mean": sums[:, 0] / np.maximum(sums[:, 1], 1)}
+    )
+
+
+@pytest.mark.parametrize("rows", [400, 12_000])
+def test_intervals_of_a_mean_are_as_wide_as_the_formula_says(rows):
+    values = np.random.default_rng(2).normal(3, 2, rows)
+    low, high = mean_of(values).intervals()["mean"]
+    assert (high + low) / 2 == pytest.approx(values.mean(), abs=0.3 * 2 / np.sqrt(rows))
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(rows), rel=0.12)
+
+
+def test_intervals_cover_the_mean_about_19_times_of_20():
+    random = np.random.default_rng(3)
+    found = [mean_of(random.normal(0, 1, 60)).intervals(400, seed)["mean"] for seed in range(300)]
+    assert 0.9 <= np.mean([low <= 0 <= high for low, high in found]) <= 0.98
+
+
+def test_equals_are_called_different_once_in_twenty_even_with_few_rows():
+    random = np.random.default_rng(4)
+
+    def falsely(rows):
+        return [chance(mean_of(random.beta(1, 3, rows)), mean_of(random.beta(1, 3, rows)), "mean", 400) < 0.05
+                for _ in range(300)]  # fmt: skip
+
+    assert np.mean(falsely(8)) <= 0.09
+    assert 0.01 <= np.mean(falsely(60)) <= 0.09
+
+
+def test_a_steady_difference_is_seen_and_no_difference_is_chance():
+    values = np.random.default_rng(5).random(40)
+    assert chance(mean_of(values + 0.05), mean_of(values), "mean") < 0.01
+    assert chance(mean_of(values), mean_of(values), "mean") == 1.0
+    # Of three rows nothing can be said.
+    assert chance(mean_of(values[:3] + 1), mean_of(values[:3]), "mean") > 0.1

@@ -7,6 +7,7 @@ import gradio as gr
 
 from core.errors import UserError
 from core.publishing import hub
+from core.tasks.base import Task, find
 from ui import guard
 from ui.page import Page, Tab, Visit
 from ui.pictures import esc
@@ -56,16 +57,17 @@ def view(visit: Visit) -> dict[str, Any]:
     return shown | {
         "zip": f'<a class="download" href="{esc(address)}" download>{esc(text("publish.zip"))}</a>',
         "account": _account(visit),
-        "repo": suggested_name(run.name),
+        "repo": suggested_name(run.name, find(run.task)),
         "push": gr.Button(interactive=allowed),
         "link": "",
     }
 
 
-def suggested_name(name: str) -> str:
-    """A repository name from a run's name: the table's, with letters that the Hub takes."""
+def suggested_name(name: str, task: Task) -> str:
+    """A repository name from a run's name: the table's, with letters that the Hub takes, and what the model is."""
     words = re.sub(r"[^a-z0-9]+", "-", name.split(" · ")[0].lower()).strip("-")
-    return (words[:60].strip("-") or "my") + "-classifier"
+    kind = task.id.replace("_", "-") if task.writes else "classifier"
+    return f"{words[:60].strip('-') or 'my'}-{kind}"
 
 
 def push(visit: Visit, repo: str, private: bool, token: str = "") -> dict[str, Any]:

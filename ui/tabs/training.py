@@ -12,7 +12,7 @@ from ui import cards, charts, choices, sentences
 from ui.page import Page, Tab, Visit
 from ui.pictures import esc
 from ui.readiness import card, going_on, shown_run, steps
-from ui.tabs.model import progress as progress_bar
+from ui.tabs.model.hub import progress as progress_bar
 from ui.tabs.shared import heading, top
 
 POLL_SECONDS = 2
@@ -173,6 +173,9 @@ def title(visit: Visit, record: RunRecord) -> str:
     words = [when, record.name or record.id[:8], visit.text(f"states.{state}")]
     if "accuracy" in record.headline:
         words.append(visit.text("training.right", n=sentences.percent(record.headline["accuracy"])))
+    elif record.headline:
+        metric, value = next(iter(record.headline.items()))
+        words.append(f"{visit.text(f'results.{metric}.name')} {cards.figure(metric, value)}")
     return " · ".join(words)
 
 
@@ -207,6 +210,8 @@ def _where(visit: Visit, record: RunRecord, seen: Progress) -> str:
         words = [text("states.stopping")]
     elif seen.seconds_left is not None:
         words.append(text("training.left", time=sentences.duration(text, seen.seconds_left)))
+    elif seen.total:
+        words.append(f"{seen.done:,} / {seen.total:,}")
     return " · ".join(words)
 
 

@@ -66,8 +66,7 @@ def findings(visit: Visit, data: Overview) -> str:
     """All findings as cards, errors first, what is mended last."""
     rows = data.table.rows if data.table else 0
     cut = cut_texts(visit.draft.tokens, int(choices.settled(visit).values["max_length"]), rows)
-    wrong = None if data.only_checked else data.error
-    return cards_of(visit.text, (*data.findings, *((cut.as_dict(),) if cut else ())), wrong)
+    return cards_of(visit.text, (*data.findings, *((cut.as_dict(),) if cut else ())), data.error)
 
 
 def press(visit: Visit, told: dict[str, Any]) -> dict[str, Any]:
@@ -94,28 +93,21 @@ def press(visit: Visit, told: dict[str, Any]) -> dict[str, Any]:
 
 def measure(visit: Visit) -> dict[str, Any]:
     """Measure the text lengths in tokens of the chosen model, and remember them."""
-    draft, chosen, column = visit.draft, choices.model(visit).facts, text_column(visit)
-    if not draft.table or not column or chosen is None or chosen.tokenizer is None:
+    draft, chosen = visit.draft, choices.model(visit).facts
+    read, answer = profiling.measured_columns(SHAPES[draft.task], draft.columns)
+    if not draft.table or not read or chosen is None or chosen.tokenizer is None:
         return {"lengths": ""}
     if (draft.tokens or {}).get("key") != _key(visit):
         path = visit.house.tables.path(draft.table, visit.owner)
-        found = profiling.token_lengths(visit.house.settings, path, column, chosen.tokenizer)
+        found = profiling.token_lengths(visit.house.settings, path, read, chosen.tokenizer, answer=answer)
         visit.change(tokens={**found, "key": _key(visit)})
     return {"lengths": lengths(visit), "doctor": findings(visit, overview(visit))}
 
 
-def text_column(visit: Visit) -> str | None:
-    """The column of the texts that the model reads, None where there are several or none."""
-    for role in SHAPES[visit.draft.task].roles:
-        column = visit.draft.columns.get(role.name)
-        if role.kind in ("text", "messages") and isinstance(column, str):
-            return column
-    return None
-
-
 def _key(visit: Visit) -> str:
     draft = visit.draft
-    return f"{draft.table}/{text_column(visit)}/{draft.model.source}/{draft.model.name}/{draft.model.revision}"
+    measured = profiling.measured_columns(SHAPES[draft.task], draft.columns)
+    return f"{draft.table}/{measured}/{draft.model.source}/{draft.model.name}/{draft.model.revision}"
 
 
 def lengths(visit: Visit) -> str:

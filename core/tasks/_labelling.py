@@ -1,0 +1,186 @@
+"""What the tasks share that put labels on texts: opening a classifier, reading texts, and its logits for them."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from core.errors import UserError
+from core.models import notes
+from core.spec import TrainSpec, Writing
+from core.tasks._truncation import read
+from core.tasks.base import Asked, ModelKind, Prediction, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from datasets import Dataset
+
+    from core.data.preparing import Split
+    from core.device import Device
+
+_TAKE_LABELS = "BERT, RoBERTa, DeBERTa, ModernBERT, Qwen, Llama, BART, T5"
+_TOKENS_PER_BATCH = 4096
+# Models that read from left to right answer at the last token of a text: the padding has to come after it.
+_PADDING = "right"
+
+
+class Labelling(Task):
+    """Sequence classification. A subclass says what the labels of a row are as numbers, the loss, and the answer.
+
+    Attributes:
+        problem_type: the library's name of what the outputs mean; any program that loads the result goes by it.
+    """
+
+    kinds: ClassVar[tuple[ModelKind, ...]] = ("encoder", "decoder", "seq2seq")
+    methods: ClassVar[tuple[str, ...]] = ("full", "lora", "head", "quick", "few")
+    uses: ClassVar[frozenset[str]] = frozenset({"truncation", "dropout", "head_layers", "pooling"})
+    starters: ClassVar[tuple[str, ...]] = ("minilm",)
+    pipeline_tag = "text-classification"
+    problem_type: ClassVar[str]
+
+    @abstractmethod
+    def targets(self, rows: "pd.DataFrame", labels: tuple[str, ...]) -> "np.ndarray[Any, Any]":
+        """What the loss compares the logits with, a number or a row of numbers for each row."""
+
+    @abstractmethod
+    def answers_from(self, model: Any, logits: "np.ndarray[Any, Any]") -> list[Prediction]:
+        """The answers that logits of shape (rows, labels) mean."""
+
+    def load(self, folder: Path, split: "Split", spec: TrainSpec) -> tuple[Any, Any]:
+        """A pretrained body with a new head of one output per label; the head of an equal task is kept.
+
+        Raises:
+            UserError: `model_wrong_kind`, and what `open_model` and `core.models.heads.reshape` raise.
+        """
+        from core.models.architectures import suits
+        from core.models.heads import reshape
+        from core.models.loading import check_folder, dropout_settings
+        from core.models.opening import limit_length, open_model
+
+        labels = split.labels
+        raw = check_folder(folder)
+        if not suits(raw, self.kinds, labels=True):
+            kind = str(raw.get("model_type") or "?")[:40]
+            raise UserError("model_wrong_kind", name=folder.name, kind=kind, wanted=_TAKE_LABELS)
+        overrides = {
+            "id2label": dict(enumerate(labels)),
+            "label2id": {label: number for number, label in enumerate(labels)},
+            "problem_type": self.problem_type,
+            notes.KEY: {},  # what an earlier result remembers is about its own task
+            **dropout_settings(raw, spec.dropout),
+        }
+        model, tokenizer = open_model(
+            folder,
+            "AutoModelForSequenceClassification",
+            overrides=overrides,
+            new_head=not self._fits(raw, labels),
+            quantization=spec.quantization if spec.method == "lora" else None,
+        )
+        model = reshape(model, spec.head_layers, spec.pooling)
+        tokenizer.padding_side = _PADDING
+        length = limit_length(tokenizer, model, spec.max_length)
+        notes.note(model, task=self.id, max_length=length, truncation=spec.truncation)
+        return model, tokenizer
+
+    def reload(self, folder: Path) -> tuple[Any, Any]:
+        """A fine-tuned classifier as it was saved.
+
+        Raises:
+            UserError: what `open_model` raises.
+        """
+        from core.models.opening import open_model
+
+        model, tokenizer = open_model(folder, "AutoModelForSequenceClassification")
+        tokenizer.padding_side = _PADDING
+        return model, tokenizer
+
+    def encode(
+        self, rows: "pd.DataFrame", labels: tuple[str, ...], model: Any, tokenizer: Any, spec: TrainSpec
+    ) -> "Dataset":
+        """Token numbers, cut at the model's length, with the labels as numbers and the length for grouping."""
+        from datasets import Dataset
+
+        ids = tokens_of(model, tokenizer, rows["text"].tolist())
+        return Dataset.from_dict(
+            {
+                "input_ids": ids,
+                "attention_mask": [[1] * len(row) for row in ids],
+                "labels": list(self.targets(rows, labels)),
+                "length": [len(row) for row in ids],
+            }
+        )
+
+    def collate(self, model: Any, tokenizer: Any) -> Callable[[list[dict[str, Any]]], Any]:
+        """Padding to the longest text of the batch."""
+        from transformers import DataCollatorWithPadding
+
+        return DataCollatorWithPadding(tokenizer)
+
+    def reduce_logits(self, logits: Any, labels: Any) -> Any:
+        """The logits alone: an encoder-decoder hands over its hidden states as well."""
+        return logits[0] if isinstance(logits, tuple) else logits
+
+    def asked(self, rows: "pd.DataFrame") -> list[Asked]:
+        """The texts."""
+        return list(rows["text"])
+
+    def _fits(self, config: dict[str, Any], labels: tuple[str, ...]) -> bool:
+        """Whether a model's head is one for this task and these labels."""
+        made_for = " ".join(config.get("architectures") or [])
+        means = config.get("problem_type") or self.problem_type
+        return "SequenceClassification" in made_for and means == self.problem_type and _labels_of(config) == [*labels]
+
+    def predict(
+        self, model: Any, tokenizer: Any, asked: Sequence[Asked], device: "Device", writing: Writing | None = None
+    ) -> list[Prediction]:
+        """The answer to each text. Probabilities are rounded to 1e-6."""
+        return self.answers_from(model, logits_of(model, tokenizer, [str(text) for text in asked], device))
+
+
+def tokens_of(model: Any, tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """Token numbers of each text, cut as the model has noted that it was trained."""
+    from core.models.opening import positions
+
+    known, most = notes.notes(model), positions(model.config)
+    asked = known.get("max_length") or tokenizer.model_max_length
+    ids = read(tokenizer, texts, min(asked, most) if most else asked, known.get("truncation", "head"))
+    return [_one_end(row, model.config.eos_token_id) for row in ids] if model.config.is_encoder_decoder else ids
+
+
+def logits_of(model: Any, tokenizer: Any, texts: list[str], device: "Device") -> "np.ndarray[Any, Any]":
+    """The model's outputs in float32, of shape (texts, labels); computed in order of length, longest first."""
+    import numpy as np
+    import torch
+
+    ids = tokens_of(model, tokenizer, texts)
+    found = np.zeros((len(texts), model.config.num_labels), dtype=np.float32)
+    model.eval()
+    model.to(device.kind)
+    for rows in _batches([len(row) for row in ids]):
+        batch = tokenizer.pad({"input_ids": [ids[i] for i in rows]}, return_tensors="pt").to(device.kind)
+        autocast = torch.autocast(device.kind, torch.bfloat16, enabled=device.precision == "bfloat16")
+        with torch.inference_mode(), autocast:
+            found[rows] = model(**batch).logits.float().cpu().numpy()
+    return found
+
+
+def _batches(lengths: list[int]) -> Iterator[list[int]]:
+    """Places of texts, longest first, in batches of so many tokens."""
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    start = 0
+    while start < len(order):
+        count = max(1, _TOKENS_PER_BATCH // max(1, lengths[order[start]]))
+        yield order[start : start + count]
+        start += count
+
+
+def _one_end(ids: list[int], end: int | None) -> list[int]:
+    """Without ends inside the text: an encoder-decoder classifies at the end, and refuses batches of several."""
+    last = max((place for place, number in enumerate(ids) if number == end), default=-1)
+    return [number for place, number in enumerate(ids) if number != end or place == last]
+
+
+def _labels_of(config: dict[str, Any]) -> list[str]:
+    names = config.get("id2label") or {}
+    return [str(names[key]) for key in sorted(names, key=int)] if isinstance(names, dict) else []

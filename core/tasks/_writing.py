@@ -1,0 +1,299 @@
+"""What the tasks share that write a text for a text: how it is read, learned, written and judged."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from core.errors import UserError
+from core.models import notes
+from core.spec import TrainSpec, Truncation, Writing, writing_of
+from core.tasks import _batches, _prompts
+from core.tasks._language_codes import tell_languages
+from core.tasks.base import Answering, Answers, Asked, ModelKind, Prediction, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from datasets import Dataset
+
+    from core.data.preparing import Split
+    from core.device import Device
+
+_AUTO_CLASSES = {"seq2seq": "AutoModelForSeq2SeqLM", "decoder": "AutoModelForCausalLM"}
+# A person waits for one answer so long, in seconds; what is written by then is shown.
+_PATIENCE = 30.0
+# Of fewer rows it is chance whether all answers are too long.
+_ENOUGH_ROWS = 8
+_LANGUAGE_ROWS = 500
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a model was given its examples: noted in it, so that it is asked as it was taught.
+
+    Attributes:
+        kind: of the model.
+        source_language, target_language: ISO 639 codes, told or guessed from the rows; else empty.
+        instruction: what a decoder-only model is told; of an encoder-decoder, what stands before each text.
+        max_length: tokens that are read; of a decoder-only model prompt and answer together.
+        max_target_length: tokens of an answer that are learned from.
+        truncation: which part of a text that is too long is kept.
+    """
+
+    kind: Literal["decoder", "seq2seq"]
+    source_language: str
+    target_language: str
+    instruction: str
+    max_length: int
+    max_target_length: int
+    truncation: Truncation
+
+    @property
+    def room(self) -> int:
+        """Tokens of a prompt whose answer is not known yet."""
+        return self.max_length - (self.max_target_length if self.kind == "decoder" else 0)
+
+
+def reading_of(model: Any) -> Reading:
+    """What a loaded model has noted."""
+    known = notes.notes(model)
+    return Reading(**{name: known[name] for name in Reading.__dataclass_fields__})
+
+
+class TextToText(Task):
+    """A text for a text, by an encoder-decoder or by a decoder-only model that is told what to do.
+
+    Attributes:
+        text_column, answer_column: roles of what is read and what is written.
+    """
+
+    training_metric = "token_accuracy"
+    chooses_by: ClassVar[Literal["metric", "loss"]] = "loss"
+    kinds: ClassVar[tuple[ModelKind, ...]] = ("seq2seq", "decoder")
+    methods: ClassVar[tuple[str, ...]] = ("full", "lora")
+    uses: ClassVar[frozenset[str]] = frozenset(
+        {"instruction", "source_language", "target_language", "max_target_length", "truncation", "dropout"}
+        | Writing.model_fields.keys()
+    )
+    starters: ClassVar[tuple[str, ...]] = ("smollm2",)
+    answers: ClassVar[Answering] = "text"
+    most_validated: ClassVar[int] = 500
+    most_judged: ClassVar[int] = 200
+    text_column: ClassVar[str]
+    answer_column: ClassVar[str]
+
+    def instruction(self, source: str, target: str) -> str:
+        """What a decoder-only model is told, where the person says nothing. Languages are codes or empty."""
+        raise NotImplementedError
+
+    def prefix(self, source: str, target: str) -> str:
+        """What stands before a text that T5 reads, which was pretrained with such words."""
+        raise NotImplementedError
+
+    def load(self, folder: Path, split: "Split", spec: TrainSpec) -> tuple[Any, Any]:
+        """A pretrained model that writes, set to the languages, the instruction and the way of writing.
+
+        Raises:
+            UserError: `model_wrong_kind`, `languages_not_told`, `language_pair_unknown`, and what
+                `core.models.opening.open_model` raises.
+        """
+        from core.models.architectures import examples, kind_of
+        from core.models.loading import check_folder, dropout_settings
+        from core.models.opening import open_model
+        from core.tasks._generation import settings
+
+        raw = check_folder(folder)
+        kind = kind_of(raw)
+        if kind not in self.kinds or kind == "encoder":
+            family = str(raw.get("model_type") or "?")[:40]
+            raise UserError("model_wrong_kind", name=folder.name, kind=family, wanted=examples(self.kinds))
+        model, tokenizer = open_model(
+            folder,
+            _AUTO_CLASSES[kind],
+            overrides={notes.KEY: {}, **dropout_settings(raw, spec.dropout)},
+            quantization=spec.quantization if spec.method == "lora" else None,
+        )
+        writing = writing_of(spec)
+        ends = [_prompts.end_token(tokenizer)] if kind == "decoder" else []
+        model.generation_config = settings(model, tokenizer, writing, stop_ids=ends)
+        reading = self._reading(kind, model, tokenizer, split, spec)
+        notes.note(model, task=self.id, writing=writing.model_dump(), **asdict(reading))
+        return model, tokenizer
+
+    def reload(self, folder: Path) -> tuple[Any, Any]:
+        """A result as it was saved.
+
+        Raises:
+            UserError: `model_not_loadable` also for a model that was not made here.
+        """
+        from core.models.opening import open_model
+
+        known = notes.notes_in(folder)
+        if not {"writing", *Reading.__dataclass_fields__} <= known.keys():
+            raise UserError("model_not_loadable", name=folder.name)
+        loaded: tuple[Any, Any] = open_model(folder, _AUTO_CLASSES[known["kind"]])
+        return loaded
+
+    def _reading(
+        self, kind: Literal["decoder", "seq2seq"], model: Any, tokenizer: Any, split: "Split", spec: TrainSpec
+    ) -> Reading:
+        from core.models.opening import positions
+
+        source = spec.source_language.strip() or _language(split.train[self.text_column])
+        target = spec.target_language.strip() or _language(split.train[self.answer_column])
+        most = positions(model.config) or spec.max_length
+        longest = min(spec.max_length, most)
+        if kind == "decoder":
+            told = spec.instruction.strip() or self.instruction(source, target)
+            # At least half of the room is for the prompt, however long answers may be.
+            return Reading(
+                kind, source, target, told, longest, min(spec.max_target_length, longest // 2), spec.truncation
+            )
+        told = tell_languages(model, tokenizer, source, target)
+        if _batches.reads_prefixes(model, tokenizer):
+            told = f"{spec.instruction.strip()} " if spec.instruction.strip() else self.prefix(source, target)
+        return Reading(kind, source, target, told, longest, min(spec.max_target_length, most), spec.truncation)
+
+    def encode(
+        self, rows: "pd.DataFrame", labels: tuple[str, ...], model: Any, tokenizer: Any, spec: TrainSpec
+    ) -> "Dataset":
+        """Prompts with their answers, of which the answers alone are learned; or sources, with answers as labels.
+
+        Raises:
+            UserError: `target_longer_than_limit` where no answer fits, so that no end could be learned;
+                `instruction_too_long`.
+        """
+        from datasets import Dataset
+
+        encoded, cut = self._rows(rows, model, tokenizer)
+        if cut and len(cut) == len(encoded) >= _ENOUGH_ROWS:
+            most = reading_of(model).max_target_length
+            raise UserError("target_longer_than_limit", most=most, usual=int(median(cut)))
+        return Dataset.from_list(encoded)
+
+    def _rows(self, rows: "pd.DataFrame", model: Any, tokenizer: Any) -> tuple[list[dict[str, Any]], list[int]]:
+        """Encoded rows, and the lengths of the answers that had to be cut."""
+        reading = reading_of(model)
+        end = _prompts.end_token(tokenizer) if reading.kind == "decoder" else 0
+        most, encoded, cut = reading.max_target_length, [], []
+        for text, answer in zip(self.asked(rows), self.references(rows), strict=True):
+            if reading.kind == "decoder":
+                ids = _prompts.answer_ids(tokenizer, answer, end)
+                prompt = _prompt(tokenizer, reading, str(text), reading.max_length - len(ids[:most]))
+                row: dict[str, Any] = _prompts.with_answer(prompt, ids[:most])
+            else:
+                ids = _prompts.target_ids(tokenizer, answer)
+                row = {"input_ids": _prompt(tokenizer, reading, str(text), reading.max_length), "labels": ids[:most]}
+            cut += [len(ids)] if len(ids) > most else []
+            encoded.append(row | {"attention_mask": [1] * len(row["input_ids"]), "length": len(row["input_ids"])})
+        return encoded, cut
+
+    def collate(self, model: Any, tokenizer: Any) -> Callable[[list[dict[str, Any]]], Any]:
+        """Padding, with labels where the model predicts them: see `core.tasks._batches.training_batch`."""
+        return partial(_batches.training_batch, model, tokenizer)
+
+    def loss(self, split: "Split") -> Callable[..., Any]:
+        """Cross-entropy of the answers' tokens."""
+        return _batches.token_loss
+
+    def reduce_logits(self, logits: Any, labels: Any) -> Any:
+        """The likeliest token at each place: logits over a vocabulary would fill the memory."""
+        return _batches.likeliest(logits)
+
+    def evaluation_scores(self, logits: Any, label_ids: Any) -> dict[str, float]:
+        """Share of the answers' tokens that are guessed right when those before are given."""
+        return {"token_accuracy": _batches.token_accuracy(logits, label_ids)}
+
+    def asked(self, rows: "pd.DataFrame") -> list[Asked]:
+        """The texts."""
+        return list(rows[self.text_column])
+
+    def references(self, rows: "pd.DataFrame") -> list[str]:
+        """The answers."""
+        return [str(answer) for answer in rows[self.answer_column]]
+
+    def predict(
+        self, model: Any, tokenizer: Any, asked: Sequence[Asked], device: "Device", writing: Writing | None = None
+    ) -> list[Prediction]:
+        """What the model writes for each text. One by itself is written for 30 seconds at most."""
+        return self._written(model, tokenizer, asked, device, writing)
+
+    def _written(
+        self,
+        model: Any,
+        tokenizer: Any,
+        asked: Sequence[Asked],
+        device: "Device",
+        writing: Writing | None,
+        tell: Callable[[int, int], None] | None = None,
+    ) -> list[Prediction]:
+        from core.tasks._generation import write
+
+        reading = reading_of(model)
+        prompts = [_prompt(tokenizer, reading, str(text), reading.room) for text in asked]
+        seconds = _PATIENCE if len(prompts) == 1 else None
+        chosen = writing or Writing(**notes.notes(model)["writing"])
+        return [
+            Prediction(text) for text in write(model, tokenizer, prompts, device, chosen, seconds=seconds, tell=tell)
+        ]
+
+    def stream(
+        self, model: Any, tokenizer: Any, asked: Asked, device: "Device", writing: Writing | None = None
+    ) -> Iterator[str]:
+        """The same in pieces."""
+        from core.tasks._generation import write_streaming
+
+        reading = reading_of(model)
+        prompt = _prompt(tokenizer, reading, str(asked), reading.room)
+        chosen = writing or Writing(**notes.notes(model)["writing"])
+        yield from write_streaming(model, tokenizer, prompt, device, chosen, seconds=_PATIENCE)
+
+    def answer(
+        self,
+        model: Any,
+        tokenizer: Any,
+        rows: "pd.DataFrame",
+        spec: TrainSpec,
+        device: "Device",
+        tell: Callable[[int, int], None] | None = None,
+    ) -> Answers:
+        """What the model writes for judged rows, and how likely it finds the wanted answers."""
+        from core.tasks._generation import token_losses
+
+        written = self._written(model, tokenizer, self.asked(rows), device, None, tell)
+        return Answers(written, token_losses(model, tokenizer, self._rows(rows, model, tokenizer)[0], device))
+
+    def judge(
+        self, rows: "pd.DataFrame", labels: tuple[str, ...], ours: Answers, others: dict[str, Answers]
+    ) -> dict[str, Any]:
+        """See `core.evaluation.texts.judge_texts`."""
+        from core.evaluation.texts import judge_texts
+
+        asked = self.asked(rows)
+        return judge_texts(
+            asked,
+            self.references(rows),
+            ours,
+            others,
+            metrics=self.metrics,
+            main_metric=self.main_metric,
+            rows_numbers=[int(number) for number in rows["row"]],
+            shown_texts=[str(text) for text in asked],
+            language=_language(rows[self.answer_column]),
+        )
+
+
+def _prompt(tokenizer: Any, reading: Reading, text: str, room: int) -> list[int]:
+    if reading.kind == "decoder":
+        return _prompts.prompt_ids(tokenizer, reading.instruction, text, room, reading.truncation)
+    return _prompts.source_ids(tokenizer, reading.instruction, text, room, reading.truncation)
+
+
+def _language(texts: "pd.Series[str]") -> str:
+    """The language that most texts of a column are in; empty where it cannot be told."""
+    from core.data.languages import shares
+
+    found = shares([str(text) for text in texts], _LANGUAGE_ROWS)
+    return found[0][0] if found else ""
