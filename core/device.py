@@ -1,7 +1,9 @@
 """Where to compute and in which precision: chosen once per process, by measuring, and recorded with the reason."""
 
 import os
+import shutil
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
@@ -36,6 +38,11 @@ class Device:
 def usable_threads() -> int:
     """Processor cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def has_cuda_driver() -> bool:
+    """Whether this machine seems to have a CUDA card: told without torch, so for what to offer, not for what to do."""
+    return shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia").exists()
 
 
 def detect() -> Device:

@@ -1,11 +1,13 @@
 """From what a person chose to a TrainSpec: recommendations, values moved by hand, the model and its size."""
 
 from dataclasses import dataclass, field
+from dataclasses import fields as fields_of
 
 from core import spec
 from core.errors import UserError
-from core.models import sizing
+from core.models import sizing, starters
 from core.models.architectures import examples
+from core.models.shares import Adapting
 from core.spec import DataChoice, ModelChoice, TrainSpec
 from core.tasks.base import Task, find
 from core.training.recommending import Advice, recommend
@@ -52,6 +54,17 @@ def chosen_model(visit: Visit) -> ModelChoice:
     return chosen
 
 
+def prepare_starter(visit: Visit) -> None:
+    """Make a starter that lies packed in its package ready, so that its texts can be measured and a run begins at once.
+
+    Raises:
+        UserError: what `core.models.starters.prepare` raises.
+    """
+    chosen, settings = chosen_model(visit), visit.house.settings
+    if chosen.source == "starter" and starters.prepared(chosen.name, settings) is None:
+        starters.prepare(chosen.name, settings)
+
+
 def relevant(visit: Visit, settled: Settled) -> frozenset[str]:
     """The settings that matter to the chosen task and method."""
     return task_of(visit).relevant(str(settled.values["method"]))
@@ -80,6 +93,10 @@ def settled(visit: Visit) -> Settled:
     # What has not been measured yet gives no reason: the usual value stands until then.
     unknown = ([] if tokens else ["max_length", "max_target_length"]) + ([] if rows else ["batch_size", "epochs"])
     advice |= {name: Advice(defaults[name], "usual_value") for name in unknown}
+    languages = (draft.guess or {}).get("languages") or []
+    if "source_language" in task.uses and len(languages) == 2:
+        found = zip(("source_language", "target_language"), languages, strict=True)
+        advice |= {name: Advice(str(language), "language_guessed") for name, language in found}
     values = defaults | {name: a.value for name, a in advice.items()} | chosen
     if values["method"] not in task.methods:
         values["method"] = task.methods[0]
@@ -92,7 +109,10 @@ def model(visit: Visit) -> ModelView:
 
 
 def _model(visit: Visit, values: dict[str, float | str | bool]) -> ModelView:
-    choice, house = chosen_model(visit), visit.house
+    choice, house, task = chosen_model(visit), visit.house, task_of(visit)
+    # Before there is data, labels are two.
+    labels = 0 if task.writes else max(2, len(overview(visit).counts))
+    adapting = {one.name: values[one.name] for one in fields_of(Adapting)}
     try:
         facts = sizing.describe(
             choice,
@@ -102,12 +122,13 @@ def _model(visit: Visit, values: dict[str, float | str | bool]) -> ModelView:
             max_length=int(values["max_length"]),
             batch_size=int(values["batch_size"]),
             token=visit.token,
-            method=str(values["method"]),
-            lora_rank=int(values["lora_rank"]),
+            max_target_length=int(values["max_target_length"]),
+            labels=labels,
+            **adapting,
         )
     except UserError as error:
         return ModelView(error=error)
-    kinds = task_of(visit).kinds
+    kinds = task.kinds
     if facts.kind and facts.kind not in kinds:
         wrong = UserError("model_wrong_kind", name=facts.name, kind=facts.family, wanted=examples(kinds))
         return ModelView(error=wrong)

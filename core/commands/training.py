@@ -15,7 +15,7 @@ from core.data.store import Table, TableStore
 from core.data.survey import Question, survey
 from core.data.understanding import SAMPLE_ROWS, understand
 from core.errors import Fact, UserError
-from core.models import fetching
+from core.models import fetching, starters
 from core.models.architectures import examples
 from core.models.catalogue import STARTERS
 from core.models.sizing import ModelFacts, describe
@@ -171,7 +171,19 @@ def _spec(
     """The spec with recommended values where nothing was chosen by hand."""
     table = tables.get(data.table, OWNER)
     first = build(task=task.id, data=data, model=model, **chosen)
-    facts = describe(model, settings, runs, OWNER, max_length=first.max_length, batch_size=first.batch_size)
+    if model.source == "starter":
+        starters.prepare(model.name, settings)
+    facts = describe(
+        model,
+        settings,
+        runs,
+        OWNER,
+        max_length=first.max_length,
+        batch_size=first.batch_size,
+        max_target_length=first.max_target_length,
+        labels=0 if task.writes else max(2, len(counts)),
+        method=first.method,
+    )
     if facts.kind and facts.kind not in task.kinds:
         raise UserError("model_wrong_kind", name=facts.name, kind=facts.family, wanted=examples(task.kinds))
     tokens = _tokens(settings, tables.path(table.id, OWNER), measured_columns(task.shape, data.columns), facts)

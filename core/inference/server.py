@@ -44,7 +44,9 @@ def serve(folder: Path, task: Task) -> None:
             _answer(answers, request, requests, (task, model, tokenizer, device))
         except UserError as error:
             _say(answers, {"error": error.as_dict()})
-        except Exception:  # noqa: BLE001 (the process's edge: one bad text must not end it)
+        except BaseException as error:  # the process's edge: one bad text must not end it, nor a panic of Rust code
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
             traceback.print_exc()
             _say(answers, {"error": {"code": "predict_failed", "facts": {}}})
 

@@ -125,6 +125,19 @@ def quantization(spec: TrainSpec, device: "Device") -> Any:
     )
 
 
+def rounding(spec: TrainSpec) -> Any:
+    """`quantization` for this machine.
+
+    Raises:
+        UserError: as `quantization`.
+    """
+    if spec.quantization == "none":
+        return None
+    from core.device import detect
+
+    return quantization(spec, detect())
+
+
 def is_language_model(model: Any) -> bool:
     """Whether it writes (causal or encoder-decoder), rather than sorts."""
     return model.get_output_embeddings() is not None

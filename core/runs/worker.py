@@ -65,6 +65,12 @@ class Worker:
         except Exception:  # noqa: BLE001 (the worker's edge)
             traceback.print_exc()
             return self._fail(writer, "worker_failed", {})
+        except BaseException as error:
+            # A panic of the tokenizers' Rust code is no Exception.
+            if type(error).__name__ != "PanicException":
+                raise
+            traceback.print_exc()
+            return self._fail(writer, "tokenizer_failed", {})
         headline = {name: float(result["metrics"][name]) for name in result["headline"]}
         # A stop that was asked for after the last step changes nothing any more: the run is simply done.
         end: State = "STOPPED" if result["stopped"] else "FINISHED"

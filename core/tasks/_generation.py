@@ -85,7 +85,7 @@ def write(
             with _computing(device):
                 rows = _generate(model, tokenizer, [prompts[place] for place in places], config, writing)
             for place, row in zip(places, rows, strict=True):
-                found[place] = _text(tokenizer, row, config.eos_token_id, writing.stop)
+                found[place] = _text(tokenizer, row, config, writing.stop)
             done += len(places)
             if tell:
                 tell(done, len(prompts))
@@ -119,11 +119,11 @@ def write_streaming(
     with _ready(model, device, config):
         told = ""
         for row in _growing(device, lambda look: _generate(model, tokenizer, [prompt], config, writing, look)):
-            text = _text(tokenizer, row, config.eos_token_id, writing.stop, whole=False)
+            text = _text(tokenizer, row, config, writing.stop, whole=False)
             if len(text) > len(told) and text.startswith(told):
                 yield text[len(told) :]
                 told = text
-        text = _text(tokenizer, row, config.eos_token_id, writing.stop)
+        text = _text(tokenizer, row, config, writing.stop)
         if text[len(told) :]:
             yield text[len(told) :]
 
@@ -274,10 +274,12 @@ def _has_stop(tokenizer: Any, row: list[int], stop: str) -> bool:
     return bool(stop) and stop in tokenizer.decode(row[-4 * len(stop) - 4 :], skip_special_tokens=True)
 
 
-def _text(tokenizer: Any, row: list[int], ends: Sequence[int], stop: str, *, whole: bool = True) -> str:
+def _text(tokenizer: Any, row: list[int], config: Any, stop: str, *, whole: bool = True) -> str:
     """The text of an answer's tokens; while it is not whole, without an end that may still change."""
-    end = next((place for place, token in enumerate(row) if token in ends), len(row))
-    text = str(tokenizer.decode(row[:end], skip_special_tokens=True)).lstrip()
+    # M2M100's tokenizer does not hold the language, with which its answers begin, for special.
+    begin = 1 if row[:1] == [config.forced_bos_token_id] else 0
+    end = next((place for place, token in enumerate(row) if token in config.eos_token_id), len(row))
+    text = str(tokenizer.decode(row[begin:end], skip_special_tokens=True)).lstrip()
     if stop and stop in text:
         return text[: text.index(stop)].rstrip()
     text = text.rstrip("\ufffd")  # a character whose bytes are not all there

@@ -53,6 +53,7 @@ class Labelling(Task):
         Raises:
             UserError: `model_wrong_kind`, and what `open_model` and `core.models.heads.reshape` raise.
         """
+        from core.models.adapting import rounding
         from core.models.architectures import suits
         from core.models.heads import reshape
         from core.models.loading import check_folder, dropout_settings
@@ -75,7 +76,7 @@ class Labelling(Task):
             "AutoModelForSequenceClassification",
             overrides=overrides,
             new_head=not self._fits(raw, labels),
-            quantization=spec.quantization if spec.method == "lora" else None,
+            quantization=rounding(spec),
         )
         model = reshape(model, spec.head_layers, spec.pooling)
         tokenizer.padding_side = _PADDING

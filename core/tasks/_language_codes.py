@@ -122,9 +122,7 @@ def tell_languages(model: Any, tokenizer: Any, source: str, target: str) -> str:
         raise UserError("languages_not_told")
     if not codes.of_source:
         return codes.token(target) + " "
-    pair = {"src_lang": plain(codes.token(source)), "tgt_lang": plain(codes.token(target))}
-    tokenizer.src_lang, tokenizer.tgt_lang = pair.values()
-    tokenizer.init_kwargs.update(pair)  # is saved with it
+    tokenizer.src_lang, tokenizer.tgt_lang = plain(codes.token(source)), plain(codes.token(target))
     number = codes.tokens[codes.token(target)]
     if tokenizer(text_target="a")["input_ids"][0] == number:
         model.generation_config.forced_bos_token_id = number

@@ -45,6 +45,7 @@ class LanguageModel(Task):
         Raises:
             UserError: `model_wrong_kind`, and what `core.models.opening.open_model` raises.
         """
+        from core.models.adapting import rounding
         from core.models.architectures import examples, kind_of
         from core.models.loading import check_folder, dropout_settings
         from core.models.opening import limit_length, open_model
@@ -58,7 +59,7 @@ class LanguageModel(Task):
             folder,
             _AUTO_CLASS,
             overrides={notes.KEY: {}, **dropout_settings(raw, spec.dropout)},
-            quantization=spec.quantization if spec.method == "lora" else None,
+            quantization=rounding(spec),
         )
         limit_length(tokenizer, model, spec.max_length)
         writing = writing_of(spec)

@@ -7,7 +7,16 @@ _ALWAYS = frozenset({"max_length", "seed", "validation_fraction", "test_fraction
 _STEPS = frozenset({"learning_rate", "batch_size", "epochs", "weight_decay", "warmup_ratio"})
 _FREEZING = frozenset({"freeze_embeddings", "freeze_layers"})
 _LORA = frozenset(
-    {"lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "lora_dora", "lora_rslora", "quantization", "keep_adapter"}
+    {
+        "lora_rank",
+        "lora_alpha",
+        "lora_dropout",
+        "lora_targets",
+        "lora_dora",
+        "lora_rslora",
+        "quantization",
+        "keep_adapter",
+    }
 )
 _BY_METHOD = {
     "full": _STEPS | _FREEZING,

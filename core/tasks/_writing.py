@@ -1,7 +1,7 @@
 """What the tasks share that write a text for a text: how it is read, learned, written and judged."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from core.errors import UserError
 from core.models import notes
-from core.spec import TrainSpec, Truncation, Writing, writing_of
+from core.spec import TrainSpec, Writing, writing_of
 from core.tasks import _batches, _prompts
 from core.tasks._language_codes import tell_languages
+from core.tasks._reading import Reading, examples, prompt, reading_of
 from core.tasks.base import Answering, Answers, Asked, ModelKind, Prediction, Task
 
 if TYPE_CHECKING:
@@ -27,39 +28,6 @@ _PATIENCE = 30.0
 # Of fewer rows it is chance whether all answers are too long.
 _ENOUGH_ROWS = 8
 _LANGUAGE_ROWS = 500
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a model was given its examples: noted in it, so that it is asked as it was taught.
-
-    Attributes:
-        kind: of the model.
-        source_language, target_language: ISO 639 codes, told or guessed from the rows; else empty.
-        instruction: what a decoder-only model is told; of an encoder-decoder, what stands before each text.
-        max_length: tokens that are read; of a decoder-only model prompt and answer together.
-        max_target_length: tokens of an answer that are learned from.
-        truncation: which part of a text that is too long is kept.
-    """
-
-    kind: Literal["decoder", "seq2seq"]
-    source_language: str
-    target_language: str
-    instruction: str
-    max_length: int
-    max_target_length: int
-    truncation: Truncation
-
-    @property
-    def room(self) -> int:
-        """Tokens of a prompt whose answer is not known yet."""
-        return self.max_length - (self.max_target_length if self.kind == "decoder" else 0)
-
-
-def reading_of(model: Any) -> Reading:
-    """What a loaded model has noted."""
-    known = notes.notes(model)
-    return Reading(**{name: known[name] for name in Reading.__dataclass_fields__})
 
 
 class TextToText(Task):
@@ -99,21 +67,24 @@ class TextToText(Task):
             UserError: `model_wrong_kind`, `languages_not_told`, `language_pair_unknown`, and what
                 `core.models.opening.open_model` raises.
         """
-        from core.models.architectures import examples, kind_of
+        from core.models.adapting import rounding
+        from core.models import architectures
         from core.models.loading import check_folder, dropout_settings
         from core.models.opening import open_model
         from core.tasks._generation import settings
 
         raw = check_folder(folder)
-        kind = kind_of(raw)
+        kind = architectures.kind_of(raw)
         if kind not in self.kinds or kind == "encoder":
             family = str(raw.get("model_type") or "?")[:40]
-            raise UserError("model_wrong_kind", name=folder.name, kind=family, wanted=examples(self.kinds))
+            raise UserError(
+                "model_wrong_kind", name=folder.name, kind=family, wanted=architectures.examples(self.kinds)
+            )
         model, tokenizer = open_model(
             folder,
             _AUTO_CLASSES[kind],
             overrides={notes.KEY: {}, **dropout_settings(raw, spec.dropout)},
-            quantization=spec.quantization if spec.method == "lora" else None,
+            quantization=rounding(spec),
         )
         writing = writing_of(spec)
         ends = [_prompts.end_token(tokenizer)] if kind == "decoder" else []
@@ -167,28 +138,11 @@ class TextToText(Task):
         """
         from datasets import Dataset
 
-        encoded, cut = self._rows(rows, model, tokenizer)
-        if cut and len(cut) == len(encoded) >= _ENOUGH_ROWS:
-            most = reading_of(model).max_target_length
-            raise UserError("target_longer_than_limit", most=most, usual=int(median(cut)))
-        return Dataset.from_list(encoded)
-
-    def _rows(self, rows: "pd.DataFrame", model: Any, tokenizer: Any) -> tuple[list[dict[str, Any]], list[int]]:
-        """Encoded rows, and the lengths of the answers that had to be cut."""
         reading = reading_of(model)
-        end = _prompts.end_token(tokenizer) if reading.kind == "decoder" else 0
-        most, encoded, cut = reading.max_target_length, [], []
-        for text, answer in zip(self.asked(rows), self.references(rows), strict=True):
-            if reading.kind == "decoder":
-                ids = _prompts.answer_ids(tokenizer, answer, end)
-                prompt = _prompt(tokenizer, reading, str(text), reading.max_length - len(ids[:most]))
-                row: dict[str, Any] = _prompts.with_answer(prompt, ids[:most])
-            else:
-                ids = _prompts.target_ids(tokenizer, answer)
-                row = {"input_ids": _prompt(tokenizer, reading, str(text), reading.max_length), "labels": ids[:most]}
-            cut += [len(ids)] if len(ids) > most else []
-            encoded.append(row | {"attention_mask": [1] * len(row["input_ids"]), "length": len(row["input_ids"])})
-        return encoded, cut
+        encoded, cut = examples(tokenizer, reading, self._texts(rows), self.references(rows))
+        if cut and len(cut) == len(encoded) >= _ENOUGH_ROWS:
+            raise UserError("target_longer_than_limit", most=reading.max_target_length, usual=int(median(cut)))
+        return Dataset.from_list(encoded)
 
     def collate(self, model: Any, tokenizer: Any) -> Callable[[list[dict[str, Any]]], Any]:
         """Padding, with labels where the model predicts them: see `core.tasks._batches.training_batch`."""
@@ -208,7 +162,10 @@ class TextToText(Task):
 
     def asked(self, rows: "pd.DataFrame") -> list[Asked]:
         """The texts."""
-        return list(rows[self.text_column])
+        return [*self._texts(rows)]
+
+    def _texts(self, rows: "pd.DataFrame") -> list[str]:
+        return [str(text) for text in rows[self.text_column]]
 
     def references(self, rows: "pd.DataFrame") -> list[str]:
         """The answers."""
@@ -232,7 +189,7 @@ class TextToText(Task):
         from core.tasks._generation import write
 
         reading = reading_of(model)
-        prompts = [_prompt(tokenizer, reading, str(text), reading.room) for text in asked]
+        prompts = [prompt(tokenizer, reading, str(text)) for text in asked]
         seconds = _PATIENCE if len(prompts) == 1 else None
         chosen = writing or Writing(**notes.notes(model)["writing"])
         return [
@@ -246,9 +203,9 @@ class TextToText(Task):
         from core.tasks._generation import write_streaming
 
         reading = reading_of(model)
-        prompt = _prompt(tokenizer, reading, str(asked), reading.room)
+        ids = prompt(tokenizer, reading_of(model), str(asked))
         chosen = writing or Writing(**notes.notes(model)["writing"])
-        yield from write_streaming(model, tokenizer, prompt, device, chosen, seconds=_PATIENCE)
+        yield from write_streaming(model, tokenizer, ids, device, chosen, seconds=_PATIENCE)
 
     def answer(
         self,
@@ -263,7 +220,8 @@ class TextToText(Task):
         from core.tasks._generation import token_losses
 
         written = self._written(model, tokenizer, self.asked(rows), device, None, tell)
-        return Answers(written, token_losses(model, tokenizer, self._rows(rows, model, tokenizer)[0], device))
+        encoded, _ = examples(tokenizer, reading_of(model), self._texts(rows), self.references(rows))
+        return Answers(written, token_losses(model, tokenizer, encoded, device))
 
     def judge(
         self, rows: "pd.DataFrame", labels: tuple[str, ...], ours: Answers, others: dict[str, Answers]
@@ -271,24 +229,17 @@ class TextToText(Task):
         """See `core.evaluation.texts.judge_texts`."""
         from core.evaluation.texts import judge_texts
 
-        asked = self.asked(rows)
         return judge_texts(
-            asked,
+            self.asked(rows),
             self.references(rows),
             ours,
             others,
             metrics=self.metrics,
             main_metric=self.main_metric,
             rows_numbers=[int(number) for number in rows["row"]],
-            shown_texts=[str(text) for text in asked],
+            shown_texts=self._texts(rows),
             language=_language(rows[self.answer_column]),
         )
-
-
-def _prompt(tokenizer: Any, reading: Reading, text: str, room: int) -> list[int]:
-    if reading.kind == "decoder":
-        return _prompts.prompt_ids(tokenizer, reading.instruction, text, room, reading.truncation)
-    return _prompts.source_ids(tokenizer, reading.instruction, text, room, reading.truncation)
 
 
 def _language(texts: "pd.Series[str]") -> str:

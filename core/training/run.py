@@ -25,7 +25,6 @@ from core.training import checkpoints
 from core.training.loop import Fitted, InterruptedRunError, Report, Signals, fit
 
 if TYPE_CHECKING:
-
     from core.data.preparing import Split
 
 _SECONDS_BETWEEN_REPORTS = 1.0

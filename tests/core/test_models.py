@@ -7,7 +7,7 @@ from core.data.samples import SAMPLES
 from core.data.store import TableStore
 from core.errors import UserError
 from core.models import sizing
-from core.models.catalogue import STARTERS, SUGGESTIONS
+from core.models.catalogue import STARTERS
 from core.models.loading import resolve, verify_starter
 from core.models.sizing import describe, training_memory
 from core.runs.store import RunStore

@@ -216,16 +216,6 @@ def test_a_tokenizer_of_bytes_needs_no_file(tmp_path):
     assert open_tokenizer(folder)("hi")["input_ids"] == [107, 108, 1]
 
 
-def test_few_bits_need_a_graphics_card(tmp_path, monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    folder = tiny.language_model(tmp_path / "model")
-    for bits in ("4", "8"):
-        with pytest.raises(UserError) as wrong:
-            open_model(folder, AUTO["language_model"], quantization=bits)
-        assert (wrong.value.code, wrong.value.facts) == ("quantization_needs_cuda", {"bits": bits})
-    assert open_model(folder, AUTO["language_model"], quantization="none")
-
-
 def test_memory_that_runs_out_is_not_the_fault_of_the_model(tmp_path, monkeypatch):
     def full(*arguments, **options):
         raise MemoryError

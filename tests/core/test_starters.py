@@ -210,3 +210,19 @@ def test_smollm2_is_unpacked_and_knows_a_capital(tmp_path):
     written = model.generate(**asked, max_new_tokens=30, do_sample=False)[0, asked["input_ids"].shape[1] :]
     assert "Paris" in words.decode(written)
     assert written[-1] == words.eos_token_id == words.convert_tokens_to_ids("<|im_end|>")
+
+
+def test_a_starter_whose_package_is_missing_comes_from_the_hub(fake_hub, tmp_path, monkeypatch):
+    folder = tiny.language_model(tmp_path / "tiny")
+    missing = replace(STARTERS["smollm2"], package="no-such-package", hub_id="tester/small")
+    monkeypatch.setitem(STARTERS, "smollm2", missing)
+    files = {f.name: f.read_bytes() for f in folder.iterdir()}
+    fake_hub.add("tester/small", files)
+    settings = Settings(home=tmp_path / "home", hub_endpoint=fake_hub.url)
+    assert starters.prepared("smollm2", settings) is None
+    place = starters.prepare("smollm2", settings)
+    assert starters.prepared("smollm2", settings) == place
+    assert (place / "model.safetensors").read_bytes() == files["model.safetensors"]
+    alone = replace(settings, home=tmp_path / "other", hub_endpoint="http://127.0.0.1:9")
+    with pytest.raises(UserError, match="starter_missing"):
+        starters.prepare("smollm2", alone)

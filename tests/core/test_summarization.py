@@ -12,7 +12,7 @@ from core.device import Device
 from core.models.notes import notes
 from core.spec import DataChoice, TrainSpec
 from core.tasks._batches import reads_prefixes
-from core.tasks._writing import reading_of
+from core.tasks._reading import reading_of
 from core.tasks.summarization import TASK
 from tests import tiny
 

@@ -1,8 +1,10 @@
 """Translation, and with it all tasks that write a text for a text, with a tiny model of each family."""
 
+import io
 import json
 import math
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +12,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import sentencepiece
 import torch
+import transformers
 from transformers import AutoTokenizer, GenerationConfig
 
 from core.data.preparing import Split
@@ -23,7 +27,7 @@ from core.tasks import _language_codes
 from core.tasks._batches import IGNORED
 from core.tasks._language_codes import Codes, codes_of, english_name
 from core.tasks._prompts import end_token, prompt_ids, source_ids
-from core.tasks._writing import reading_of
+from core.tasks._reading import reading_of
 from core.tasks.translation import TASK
 from tests import tiny
 
@@ -196,6 +200,20 @@ def test_positions_bound_what_is_read(folder: Callable[[str], Path]) -> None:
     assert (reading_of(model).max_length, reading_of(model).room) == (128, 64)
 
 
+def test_a_prompt_leaves_room_for_its_answer(folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer = TASK.load(folder("gpt2"), parts(table()), spec(max_length=100))
+    asked: list[list[int]] = []
+
+    def write(model: Any, tokenizer: Any, prompts: list[list[int]], *rest: Any, **more: Any) -> list[str]:
+        asked.extend(prompts)
+        return [""] * len(prompts)
+
+    monkeypatch.setattr("core.tasks._generation.write", write)
+    TASK.predict(model, tokenizer, ["sun " * 500, "sun"], DEVICE)
+    assert 60 <= len(asked[0]) <= 100 - 32
+    assert len(asked[1]) < 60
+
+
 def test_an_answer_that_is_cut_has_no_end_to_learn(folder: Callable[[str], Path]) -> None:
     rows = pd.DataFrame({"row": range(2), "source": ["red", "red"], "target": ["cold " * 30, "cold"]})
     model, tokenizer = TASK.load(folder("llama"), parts(table()), spec(max_target_length=8))
@@ -342,6 +360,70 @@ def test_a_tokenizer_without_places_for_codes_is_told_nothing() -> None:
     assert found == Codes("m2m", {"__de__": 1})
 
 
+def sentence_pieces(file: Path) -> list[str]:
+    """A small SentencePiece model, saved to `file`; its pieces without the special ones."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([" ".join(tiny.WORDS)] * 20),
+        model_writer=model,
+        vocab_size=60,
+        model_type="bpe",
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    file.write_bytes(model.getvalue())
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    pieces = [processor.id_to_piece(number) for number in range(processor.get_piece_size())]
+    return [piece for piece in pieces if piece not in ("<unk>", "<s>", "</s>")]
+
+
+def real_tokenizer(folder: Path, family: str) -> Path:
+    """A tiny model of the two families whose own tokenizers need SentencePiece, with such a tokenizer."""
+    if family == "marian":
+        pieces = sentence_pieces(folder / "source.spm")
+        shutil.copy(folder / "source.spm", folder / "target.spm")
+        words = [">>deu<<", ">>fra<<", "</s>", "<unk>", *pieces, "<pad>"]
+        ids = {"vocab_size": len(words), "pad_token_id": len(words) - 1, "decoder_start_token_id": len(words) - 1}
+    else:
+        words = ["<s>", "<pad>", "</s>", "<unk>", *sentence_pieces(folder / "sentencepiece.bpe.model")]
+        # Behind the words are a hundred languages and eight tokens that fill up.
+        ids = {"vocab_size": len(words) + 108, "pad_token_id": 1, "decoder_start_token_id": 2}
+    name = {"marian": "Marian", "m2m_100": "M2M100"}[family]
+    (folder / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": f"{name}Tokenizer"}))
+    config = json.loads((tiny.encoder_decoder(folder / "other", family) / "config.json").read_text())
+    shape = getattr(transformers, f"{name}Config")(**(config | ids | {"eos_token_id": 2, "forced_eos_token_id": 2}))
+    transformers.AutoModelForSeq2SeqLM.from_config(shape).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("family", "source", "target"),
+    [("marian", [">>deu<<", "▁red", "</s>"], "snow</s>"), ("m2m_100", ["__en__", "▁red", "</s>"], "__de__ snow</s>")],
+)
+def test_tokenizers_of_sentencepiece_tell_the_languages_too(
+    family: str, source: list[str], target: str, tmp_path: Path
+) -> None:
+    model, tokenizer = TASK.load(real_tokenizer(tmp_path, family), parts(table()), spec())
+    assert type(tokenizer).__name__ in ("MarianTokenizer", "M2M100Tokenizer")
+    rows = pd.DataFrame({"row": [0], "source": ["red"], "target": ["snow"]})
+    row = TASK.encode(rows, (), model, tokenizer, spec())[0]
+    read = tokenizer.convert_ids_to_tokens(row["input_ids"])
+    assert read[0] == source[0]
+    assert "".join(read[1:]) == "".join(source[1:])
+    assert tokenizer.decode(row["labels"]) == target
+    model.save_pretrained(tmp_path / "saved")
+    tokenizer.save_pretrained(tmp_path / "saved")
+    again = TASK.reload(tmp_path / "saved")
+    asked = TASK.asked(table())[:3]
+    written = [prediction.answer for prediction in TASK.predict(model, tokenizer, asked, DEVICE)]
+    assert [prediction.answer for prediction in TASK.predict(*again, asked, DEVICE)] == written
+    assert not any(text.startswith("__de__") for text in written)
+    with pytest.raises(UserError) as error:
+        TASK.load(tmp_path, parts(table()), spec(target_language="xx"))
+    assert error.value.code == "language_pair_unknown"
+
+
 # -- prompts and reports
 
 
@@ -354,6 +436,17 @@ def test_the_end_of_an_answer_is_what_the_template_says(folder: Callable[[str], 
     assert end_token(tokenizer) == tokenizer.convert_tokens_to_ids("<end>")
     tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}, {% endfor %}"
     assert end_token(tokenizer) == tokenizer.eos_token_id
+
+
+def test_writing_ends_where_the_template_ends_a_turn(tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny.language_model(tmp_path))
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}<|im_end|>{% endfor %}"
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_end|>"]})
+    tokenizer.save_pretrained(tmp_path)
+    model, tokenizer = TASK.load(tmp_path, parts(table()), spec())
+    ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")]
+    assert model.generation_config.eos_token_id == ends
+    assert TASK.encode(table(), (), model, tokenizer, spec())[0]["labels"][-1] == ends[1]
 
 
 def test_what_the_model_writes_is_told_as_it_goes(folder: Callable[[str], Path]) -> None:

@@ -93,9 +93,16 @@ def press(visit: Visit, told: dict[str, Any]) -> dict[str, Any]:
 
 def measure(visit: Visit) -> dict[str, Any]:
     """Measure the text lengths in tokens of the chosen model, and remember them."""
-    draft, chosen = visit.draft, choices.model(visit).facts
+    draft = visit.draft
+    if not draft.table:
+        return {"lengths": ""}
+    try:
+        choices.prepare_starter(visit)
+    except UserError:
+        return {"lengths": ""}  # said on the tab of the model
+    chosen = choices.model(visit).facts
     read, answer = profiling.measured_columns(SHAPES[draft.task], draft.columns)
-    if not draft.table or not read or chosen is None or chosen.tokenizer is None:
+    if not read or chosen is None or chosen.tokenizer is None:
         return {"lengths": ""}
     if (draft.tokens or {}).get("key") != _key(visit):
         path = visit.house.tables.path(draft.table, visit.owner)

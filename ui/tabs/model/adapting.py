@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from core.device import has_cuda_driver
 from core.models import heads
 from core.spec import knobs as all_knobs
 from core.spec import switches
@@ -61,6 +62,7 @@ def view(visit: Visit) -> dict[str, Any]:
         shown[f"{name}_box"] = gr.Column(visible=name in matter and len(possible) > 1)
         places = [(text(f"switches.{name}.choices.{p}.label"), p) for p in possible]
         shown[name] = gr.Radio(places, value=settled.values[name] if settled.values[name] in possible else "own")
+    shown["quantization_box"] = gr.Column(visible="quantization" in matter and has_cuda_driver())
     return shown | {
         "method": gr.Radio(named, value=method),
         "method_why": knobs.why(text, visit, settled, "method"),
