@@ -127,7 +127,7 @@ def one(given: argparse.Namespace) -> None:
         data = DataChoice(table="0" * 64, columns={"text": given.text, "label": given.label})
         spec = build(data=data, learning_rate=2e-4, epochs=given.epochs, max_length=given.max_length)
         seconds, answers = {"ours": ours, "plain": plain}[given.one](split, spec, Path(folder))
-        scores = find("classification").score(split.test["label"].tolist(), [a.label for a in answers], split.labels)
+        scores = find("classification").score(split.test["label"].tolist(), [a.answer for a in answers], split.labels)
         speed = len(split.train) * given.epochs / seconds
     print(json.dumps({"seconds": round(seconds, 2), "rows_per_second": round(speed, 1), **scores}))
 

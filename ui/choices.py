@@ -54,6 +54,15 @@ def chosen_model(visit: Visit) -> ModelChoice:
     return chosen
 
 
+def languages_of(visit: Visit) -> tuple[str, ...]:
+    """The languages of what is read and of what is written, as far as they were guessed."""
+    guess, columns = visit.draft.guess or {}, visit.draft.columns
+    known = guess.get("languages") or {}
+    roles = (role for role in task_of(visit).shape.roles if role.kind in ("text", "answer", "messages"))
+    named = (columns.get(role.name) for role in roles)
+    return tuple(str(known[column]) for column in named if isinstance(column, str) and column in known)
+
+
 def prepare_starter(visit: Visit) -> None:
     """Make a starter that lies packed in its package ready, so that its texts can be measured and a run begins at once.
 
@@ -93,10 +102,10 @@ def settled(visit: Visit) -> Settled:
     # What has not been measured yet gives no reason: the usual value stands until then.
     unknown = ([] if tokens else ["max_length", "max_target_length"]) + ([] if rows else ["batch_size", "epochs"])
     advice |= {name: Advice(defaults[name], "usual_value") for name in unknown}
-    languages = (draft.guess or {}).get("languages") or []
+    languages = languages_of(visit)
     if "source_language" in task.uses and len(languages) == 2:
         found = zip(("source_language", "target_language"), languages, strict=True)
-        advice |= {name: Advice(str(language), "language_guessed") for name, language in found}
+        advice |= {name: Advice(language, "language_guessed") for name, language in found}
     values = defaults | {name: a.value for name, a in advice.items()} | chosen
     if values["method"] not in task.methods:
         values["method"] = task.methods[0]

@@ -3,7 +3,7 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from starlette.background import BackgroundTask
@@ -14,7 +14,7 @@ from starlette.routing import Route
 from core.data.mending import mend
 from core.data.understanding import known_columns
 from core.errors import UserError
-from core.publishing import archive, card
+from core.publishing import adapter, archive, card
 from ui import guard
 from ui.overview import question
 from ui.page import House, Visit
@@ -24,15 +24,23 @@ _MENDED = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
 
 
 def routes(house: House) -> list[Route]:
-    """A run's model for its owner (anybody else gets what an unknown run gets), and one's own table as it is mended."""
+    """A run's model, or its adapter, for its owner (anybody else gets what an unknown run gets), and one's own table as it is mended."""
 
     def model_zip(request: Request) -> Response:
+        def found(run_id: str, owner: str) -> list[archive.Entry]:
+            house.runs.get(run_id, owner)
+            told = card.for_run(house.runs, run_id, owner, house.settings, None)
+            return archive.entries(house.runs.model_folder(run_id), told)
+
+        return zipped(request, found, "")
+
+    def adapter_zip(request: Request) -> Response:
+        return zipped(request, lambda run_id, owner: adapter.entries(house.runs, run_id, owner), "-adapter")
+
+    def zipped(request: Request, find: Callable[[str, str], list[archive.Entry]], suffix: str) -> Response:
         run_id = request.path_params["run_id"]
         try:
-            owner = guard.owner(request, house.settings)
-            house.runs.get(run_id, owner)
-            folder = house.runs.model_folder(run_id)
-            found = archive.entries(folder, card.for_run(house.runs, run_id, owner, house.settings, None))
+            found = find(run_id, guard.owner(request, house.settings))
             length = archive.archive_bytes(found)
         except UserError:
             return PlainTextResponse("Not found", 404)
@@ -41,7 +49,7 @@ def routes(house: House) -> list[Route]:
             media_type="application/zip",
             headers={
                 "Content-Length": str(length),
-                "Content-Disposition": f'attachment; filename="{_name(folder)}"',
+                "Content-Disposition": f'attachment; filename="tuning-fork-{run_id[:8]}{suffix}.zip"',
                 "Cache-Control": "no-store",
             },
         )
@@ -59,6 +67,7 @@ def routes(house: House) -> list[Route]:
     return [
         Route("/download/table/mended.{kind}", mended, methods=["GET"]),
         Route("/download/{run_id}/model.zip", model_zip, methods=["GET"]),
+        Route("/download/{run_id}/adapter.zip", adapter_zip, methods=["GET"]),
     ]
 
 
@@ -89,7 +98,3 @@ def _stem(name: str) -> str:
 
 def _read(found: list[archive.Entry]) -> Iterator[bytes]:
     yield from archive.stream_zip(found)
-
-
-def _name(folder: Path) -> str:
-    return f"tuning-fork-{folder.parent.name[:8]}.zip"

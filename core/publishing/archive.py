@@ -20,6 +20,7 @@ _CHUNK = 2**20
 _MOST_BYTES = 2**32 - 2**20
 _LOCAL, _CENTRAL, _END = "<4s5H3I2H", "<4s6H3I5H2I", "<4s4H2IH"
 _VERSION, _UNIX, _UTF8 = 20, 3 << 8, 0x800
+_CONFIGS = frozenset({"config.json", "generation_config.json", "tokenizer_config.json", "adapter_config.json"})
 # Entries that tell where on this machine a model lay.
 _PLACES = ("_name_or_path", "name_or_path")
 
@@ -54,17 +55,27 @@ def entries(folder: Path, card: str) -> list[Entry]:
     found = parts.model_files(folder)
     if not any(parts.is_weights(f.name) for f in found) or not any(f.name == "config.json" for f in found):
         raise UserError("run_has_no_model", run=folder.parent.name[:8])
+    return described(found, card)
+
+
+def described(found: list[Path], card: str) -> list[Entry]:
+    """Files with their card as `README.md`; nothing in them tells where they lay on this machine."""
     readme = card.encode()
     return [Entry("README.md", len(readme), readme), *(_entry(file) for file in found)]
 
 
 def _entry(file: Path) -> Entry:
-    if file.name not in ("config.json", "tokenizer_config.json"):
+    if file.name not in _CONFIGS:
         return Entry(file.name, file.stat().st_size, file=file)
     config = json.loads(file.read_bytes())
-    told = {key: value for key, value in config.items() if key not in _PLACES}
+    told = {key: value for key, value in config.items() if key not in _PLACES and not _is_place(key, value)}
     content = (json.dumps(told, ensure_ascii=False, indent=2) + "\n").encode()
     return Entry(file.name, len(content), content)
+
+
+def _is_place(name: str, value: object) -> bool:
+    """Whether an entry tells where something lies on this machine, as libraries note the files that they read."""
+    return name.endswith(("_file", "_path")) and isinstance(value, str) and Path(value).is_absolute()
 
 
 def archive_bytes(found: list[Entry]) -> int:

@@ -1,5 +1,6 @@
 """The model card: what a reader on the Hub or of the zip learns about a result. English prose, from facts alone."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +9,16 @@ from core.evaluation.scales import SCALES
 from core.models.catalogue import STARTERS, SUGGESTIONS
 from core.models.fetching import license_of
 from core.publishing import card_text
+from core.publishing.card_markup import plain
 from core.runs.store import RunRecord, RunStore
 from core.settings import Settings
 from core.spec import ModelChoice, TrainSpec
-from core.tasks.base import find
+from core.tasks.base import Task, find
 
 TAG = "tuning-fork"
 _LONGEST_CHAIN = 20
+# What the Hub takes for a language: ISO 639.
+_LANGUAGE = re.compile("[a-z]{2,3}")
 
 
 @dataclass(frozen=True)
@@ -81,18 +85,26 @@ def _front_matter(spec: TrainSpec, report: dict[str, Any], record: RunRecord, re
     from huggingface_hub import ModelCardData
 
     task = find(spec.task)
-    title = card_text.plain(repo_id.split("/")[-1] if repo_id else record.name or "model")
+    title = plain(repo_id.split("/")[-1] if repo_id else record.name or "model")
     data = ModelCardData(
         license=base.license,
         library_name="transformers",
         pipeline_tag=task.pipeline_tag,
         base_model=base.hub_id,
         tags=[TAG, "generated_from_spreadsheet"],
-        metrics=sorted({SCALES[name].card_type for name in report["metrics"] if name in SCALES}),
+        language=_languages(task, card_text.used_of(report)),
+        metrics=sorted({SCALES[n].card_type for n in report["metrics"] if n in SCALES} - {"loss"}),
         model_name=title,
         eval_results=_results(task.pipeline_tag, report),
     )
     return str(data.to_yaml()).strip()
+
+
+def _languages(task: Task, used: dict[str, Any]) -> list[str] | None:
+    """The languages of a translation; what else is known of languages is guessed from the rows."""
+    sides = [str(used.get(name) or "") for name in ("source_language", "target_language")]
+    known = task.pipeline_tag == "translation" and all(_LANGUAGE.fullmatch(side) for side in sides)
+    return list(dict.fromkeys(sides)) if known else None
 
 
 def _results(task_type: str, report: dict[str, Any]) -> list[Any]:
@@ -103,7 +115,7 @@ def _results(task_type: str, report: dict[str, Any]) -> list[Any]:
             task_type=task_type,
             task_name=task_type.replace("-", " ").capitalize(),
             dataset_type="private-spreadsheet",
-            dataset_name=card_text.plain(report["data"].get("name") or "spreadsheet"),
+            dataset_name=plain(report["data"].get("name") or "spreadsheet"),
             dataset_split="test",
             metric_type=scale.card_type,
             metric_name=scale.card_name,

@@ -67,8 +67,8 @@ class TextToText(Task):
             UserError: `model_wrong_kind`, `languages_not_told`, `language_pair_unknown`, and what
                 `core.models.opening.open_model` raises.
         """
-        from core.models.adapting import rounding
         from core.models import architectures
+        from core.models.adapting import rounding
         from core.models.loading import check_folder, dropout_settings
         from core.models.opening import open_model
         from core.tasks._generation import settings
@@ -202,7 +202,6 @@ class TextToText(Task):
         """The same in pieces."""
         from core.tasks._generation import write_streaming
 
-        reading = reading_of(model)
         ids = prompt(tokenizer, reading_of(model), str(asked))
         chosen = writing or Writing(**notes.notes(model)["writing"])
         yield from write_streaming(model, tokenizer, ids, device, chosen, seconds=_PATIENCE)

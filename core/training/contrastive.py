@@ -56,17 +56,32 @@ def fit(
         InterruptedRunError: the system asked to end.
     """
     found = features.choices(model, spec)
-    poolings = ("mean",) if "mean" in found else found[:1]
+    pooling = "mean" if "mean" in found else found[0]
     rows = task.encode(split.train, split.labels, model, tokenizer, spec)
-    texts = {"input_ids": rows["input_ids"][:], "labels": _label_sets(rows["labels"][:], len(split.labels))}
-    size = max(_LEAST_ROWS, min(_ROWS_PER_BATCH, _TOKENS_PER_BATCH // max(map(len, texts["input_ids"]))))
+    sets = label_sets(rows["labels"][:], len(split.labels))
+    longest = min(max(rows["length"][:]), spec.max_length)
+    size = max(_LEAST_ROWS, min(_ROWS_PER_BATCH, _TOKENS_PER_BATCH // longest))
     steps = max(_STEPS[0], min(_STEPS[1], round(len(rows) * _PASSES / size)))
     model.base_model.requires_grad_(True)
+    trained = [*model.base_model.parameters(), *heads.last_layer(model)[1].parameters()]
     report(
         events.Planned(
             steps=steps + len(linear.STRENGTHS),
             epochs=1,
             parameters=sum(p.numel() for p in model.parameters()),
-            trainable=sum(p.numel() for part in (model.base_model, heads.last_layer(model)[1]) for p in part.parameters()),
+            trainable=sum(p.numel() for p in trained),
         )
     )
+    done = _draw_together(model, _batches(rows, sets, size, task.collate(model, tokenizer), spec.seed), pooling, steps, size, device, report, signals)
+    ended = quick.fit_head(
+        task, model, tokenizer, split, spec, device, folder, report, signals, (pooling,), after=done
+    )
+    return replace(ended, stopped=ended.stopped or done < steps)
+
+
+def label_sets(labels: "list[Any]", count: int) -> "np.ndarray[Any, Any]":
+    """Label numbers, or rows of 0 and 1, as a table of 0 and 1 of shape (rows, count)."""
+    import numpy as np
+
+    given = np.asarray(labels)
+    return given.astype(np.float32) if given.ndim == 2 else np.eye(count, dtype=np.float32)[given]

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 # fit begins at the one before.
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _MOST_ITERATIONS = 100
-_SMALLEST_SPREAD = 1e-6
+# A feature that varies less than this, as a share of its size, is the same everywhere but for rounding.
+_SMALLEST_SPREAD = 1e-5
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,11 @@ def heads(
     import torch
 
     rows, width = features.shape
-    spread, middle = features.std(dim=0, correction=0).clamp(min=_SMALLEST_SPREAD), features.mean(dim=0)
-    if not bias:
-        spread, middle = features.square().mean(dim=0).sqrt().clamp(min=_SMALLEST_SPREAD), torch.zeros_like(middle)
+    size = features.square().mean(dim=0).sqrt()
+    spread, middle = (
+        (features.std(dim=0, correction=0), features.mean(dim=0)) if bias else (size, torch.zeros_like(size))
+    )
+    spread = torch.where(spread > _SMALLEST_SPREAD * size, spread, size + 1.0)
     standard = (features - middle) / spread
     weight = torch.zeros(labels, width, device=features.device, requires_grad=True)
     offset = torch.zeros(labels, device=features.device, requires_grad=bias)

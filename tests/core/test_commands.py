@@ -93,7 +93,7 @@ class TestTheWholeWay:
     def test_predict_answers_one_text(self, trained):
         home, answer, _ = trained
         status, said, _ = command(home, "predict", "--model", answer["run"][:8], "warm sun")
-        assert (status, said["label"]) == (0, "warm")
+        assert (status, said["answer"], said["labels"]) == (0, "warm", ["warm"])
         assert said["confidence"] == said["probabilities"]["warm"]
 
     def test_predict_keeps_every_column_and_row_of_a_file(self, trained, tmp_path):

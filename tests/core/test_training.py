@@ -2,7 +2,6 @@ import os
 import signal
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from core.inference.client import Predictors
 from core.runs.progress import fold
 from core.runs.store import RunStore
 from core.runs.supervisor import Supervisor
-from core.settings import Limits, Settings
+from core.settings import Settings
 from core.spec import AugmentChoice, DataChoice, ModelChoice, build
 from core.tasks.base import find
 from core.training import checkpoints
@@ -68,9 +67,11 @@ def test_copies_are_learned_from_and_simple_methods_see_the_rows_as_they_are(bod
     augment = AugmentChoice(methods=("delete", "swap"), copies=1.0, balance=True)
     asked = plain.model_copy(update={"data": plain.data.model_copy(update={"augment": augment})})
     task, seen = find("classification"), []
-    honest = type(task).baseline_predictions
+    honest = type(task).simple_answers
     monkeypatch.setattr(
-        type(task), "baseline_predictions", lambda self, split: seen.append(split.sizes()) or honest(self, split)
+        type(task),
+        "simple_answers",
+        lambda self, split, rows, spec: seen.append(split.sizes()) or honest(self, split, rows, spec),
     )
     runs = RunStore(settings.home)
     record = runs.create(asked, "local", "weather")
@@ -78,7 +79,8 @@ def test_copies_are_learned_from_and_simple_methods_see_the_rows_as_they_are(bod
     report = train(asked, "local", runs.folder(record.id), settings, runs, lambda event: None, signals)
     added = next(f for f in report["data"]["findings"] if f["code"] == "augmented_rows")
     assert added["rows"] > 20
-    assert seen == [report["rows"] | {"train": report["rows"]["train"] - added["rows"]}]
+    rows = {name: report["rows"][name] for name in ("train", "validation", "test")}
+    assert seen == [rows | {"train": rows["train"] - added["rows"]}]
     assert sum(seen[0].values()) == sum(report["data"]["label_counts"].values()) == 120
 
 
@@ -104,8 +106,8 @@ def test_a_real_worker_learns_judges_and_saves(house, body, tmp_path):
     assert checkpoints.verify(model)
     predictors = Predictors(settings)
     try:
-        answers = predictors.predict(model, ["sun warm", "cold wind"])
-        assert [a.label for a in answers] == ["warm", "cold"]
+        answers = predictors.predict(model, ["sun warm", "cold wind"], "classification")
+        assert [a.answer for a in answers] == ["warm", "cold"]
     finally:
         predictors.close()
 
@@ -290,41 +292,3 @@ def test_the_device_says_why():
     if device.kind == "cpu":
         assert (device.precision == "bfloat16") == (device.bfloat16_speedup >= 1.15)
         assert device.threads >= 1
-
-
-class TestPredictors:
-    def test_a_question_without_words_is_refused(self, tmp_path):
-        with pytest.raises(UserError, match="text_empty"):
-            Predictors(Settings(home=tmp_path)).predict(tiny.classifier(tmp_path / "m"), ["  "])
-
-    @pytest.mark.real
-    def test_an_answer_that_takes_too_long_ends_the_process_and_the_next_one_works(self, tmp_path):
-        model = tiny.classifier(tmp_path / "m")
-        predictors = Predictors(Settings(home=tmp_path / "home"))
-        try:
-            predictors.warm(model)
-            child = predictors._child
-            os.kill(child._process.pid, signal.SIGSTOP)
-            predictors._settings = replace(predictors._settings, limits=Limits(predict_timeout=0.3))
-            with pytest.raises(UserError, match="predict_timeout"):
-                predictors.predict(model, ["sun"])
-            assert not child.alive()
-            predictors._settings = replace(predictors._settings, limits=Limits())
-            assert predictors.predict(model, ["sun"])[0].label in ("cold", "warm")
-        finally:
-            predictors.close()
-
-    @pytest.mark.real
-    def test_the_process_ends_when_nobody_asks(self, tmp_path):
-        predictors = Predictors(Settings(home=tmp_path / "home"), idle=0.2)
-        predictors.warm(tiny.classifier(tmp_path / "m"))
-        until(lambda: predictors._child is None, 30)
-
-    @pytest.mark.real
-    def test_a_model_that_cannot_be_loaded_says_so(self, tmp_path):
-        model = tiny.classifier(tmp_path / "m")
-        (model / "model.safetensors").write_bytes(b"nothing")
-        predictors = Predictors(Settings(home=tmp_path / "home"))
-        with pytest.raises(UserError, match="model_not_loadable"):
-            predictors.predict(model, ["sun"])
-        predictors.close()

@@ -6,7 +6,8 @@ from typing import Any
 import gradio as gr
 
 from core.errors import UserError
-from core.publishing import hub
+from core.publishing import adapter, card_text, card_use, hub
+from core.runs.store import RunRecord
 from core.tasks.base import Task, find
 from ui import guard
 from ui.page import Page, Tab, Visit
@@ -20,8 +21,10 @@ def build(page: Page) -> Tab:
     text, on_space = page.text, page.house.settings.on_space
     parts = top()
     with gr.Column(visible=False) as details:
-        heading(text("publish.zip_title"), text("publish.zip_help"))
+        heading(text("publish.zip_title"))
+        parts["zip_help"] = gr.Markdown(elem_classes=["heading"])
         parts["zip"] = gr.HTML()
+        parts["adapter"] = gr.HTML()
         heading(text("publish.hub_title"), text("publish.hub_help"))
         parts["account"] = gr.HTML()
         with gr.Row(equal_height=False):
@@ -52,15 +55,32 @@ def view(visit: Visit) -> dict[str, Any]:
     shown = card(visit, "publish") | {"details": gr.Column(visible=has_model)}
     if not has_model or run is None:
         return shown
-    address = f"download/{run.id}/model.zip"
     allowed = guard.signed_in(visit.owner)
+    used = card_text.used_of(visit.house.runs.report(run.id) or {})
     return shown | {
-        "zip": f'<a class="download" href="{esc(address)}" download>{esc(text("publish.zip"))}</a>',
+        "zip_help": text("publish.zip_help", name=card_use.auto_class(find(run.task), used)),
+        "zip": _link(f"download/{run.id}/model.zip", text("publish.zip")),
+        "adapter": _adapter(visit, run),
         "account": _account(visit),
         "repo": suggested_name(run.name, find(run.task)),
         "push": gr.Button(interactive=allowed),
         "link": "",
     }
+
+
+def _link(address: str, words: str) -> str:
+    return f'<a class="download" href="{esc(address)}" download>{esc(words)}</a>'
+
+
+def _adapter(visit: Visit, run: RunRecord) -> str:
+    """The adapter alone where one was kept: what it is for, and where it is."""
+    text, runs = visit.text, visit.house.runs
+    if adapter.folder_of(runs, run.id) is None:
+        return ""
+    if not adapter.fits_base(runs.spec(run.id)):
+        return f'<p class="hint">{esc(text("publish.adapter_tied"))}</p>'
+    link = _link(f"download/{run.id}/adapter.zip", text("publish.adapter"))
+    return f'<p class="hint">{esc(text("publish.adapter_help"))}</p>{link}'
 
 
 def suggested_name(name: str, task: Task) -> str:

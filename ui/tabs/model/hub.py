@@ -70,10 +70,10 @@ def view(visit: Visit) -> dict[str, Any]:
 
 def suggestions(visit: Visit) -> list[tuple[str, str]]:
     """Models of the catalogue for the task, the best first, as (what people see, Hub id)."""
-    draft, data, settled = visit.draft, overview(visit), choices.settled(visit)
+    data, settled = overview(visit), choices.settled(visit)
     ranked = suggesting.suggest(
         choices.task_of(visit),
-        languages=tuple((draft.guess or {}).get("languages") or ()),
+        languages=tuple(dict.fromkeys(choices.languages_of(visit))),
         rows=data.sizes.get("train", 0),
         memory=sizing.available_memory(),
         rows_per_second=measured_speed(visit),
