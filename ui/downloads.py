@@ -24,7 +24,10 @@ _MENDED = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
 
 
 def routes(house: House) -> list[Route]:
-    """A run's model, or its adapter, for its owner (anybody else gets what an unknown run gets), and one's own table as it is mended."""
+    """A run's model and adapter for its owner, and one's own table as it is mended.
+
+    Anybody else gets what an unknown run gets.
+    """
 
     def model_zip(request: Request) -> Response:
         def found(run_id: str, owner: str) -> list[archive.Entry]:

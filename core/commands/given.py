@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from core.data.doctor.chat import turns
 from core.data.doctor.examining import Fixes
 from core.data.options import ReadOptions
 from core.data.shapes import Shape
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OWNER = "local"
+# Cells of a column in which a conversation is looked for: the first ones may be empty.
+_LOOKED_AT = 100
 Columns = dict[str, str | tuple[str, ...]]
 
 
@@ -64,16 +67,19 @@ def options(given: argparse.Namespace) -> ReadOptions:
 def columns_named(given: argparse.Namespace, shape: Shape, frame: "pd.DataFrame") -> Columns:
     """Role -> column as told by `--text`, `--label` and `--column ROLE=COLUMN`, several with commas between.
 
-    `--text` is the first column that a model of the task reads, `--label` what it shall learn to say.
+    `--text` is the first column that a model of the task reads, or the conversations where its cells hold some;
+    `--label` is what it shall learn to say.
 
     Raises:
         UserError: `role_unknown`, `column_missing`.
     """
     told: dict[str, str] = dict(pair.partition("=")[::2] for pair in given.column)
-    first = {"text": ("text", "messages"), "label": ("label", "labels", "answer")}
+    read = getattr(given, "text", None)
+    spoken = read in frame.columns and any(turns(str(cell)) for cell in frame[read].head(_LOOKED_AT))
+    first = {"text": ("messages", "text") if spoken else ("text",), "label": ("label", "labels", "answer")}
     for flag, kinds in first.items():
         value = getattr(given, flag, None)
-        role = next((role.name for role in shape.roles if role.kind in kinds), None)
+        role = next((role.name for kind in kinds for role in shape.roles if role.kind == kind), None)
         if value and role and role not in told:
             told[role] = value
     found: Columns = {}

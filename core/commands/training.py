@@ -4,11 +4,13 @@ import argparse
 import contextlib
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from core.commands.given import OWNER, Columns, assignments, columns_named, fixes_named, options
 from core.data import checking
+from core.data.options import ReadOptions
 from core.data.profiling import measured_columns, token_lengths
 from core.data.shapes import Shape
 from core.data.store import Table, TableStore
@@ -52,8 +54,10 @@ def train(given: argparse.Namespace, settings: Settings, terminal: Terminal) -> 
     task = find(given.task)
     chosen = assignments(given.set)
     runs, tables = RunStore(settings.home), TableStore(settings)
-    table = tables.add(given.data, OWNER, given.data.name, options(given))
-    test = tables.add(given.test, OWNER, given.test.name) if given.test else None
+    # Where a model reads and learns the same, or a conversation holds both, one column is a table.
+    alone = ReadOptions(single_column=task.shape.missing({task.shape.roles[0].name: "any"}) is None)
+    table = tables.add(given.data, OWNER, given.data.name, replace(options(given), single_column=alone.single_column))
+    test = tables.add(given.test, OWNER, given.test.name, alone) if given.test else None
     data, counts = _data_choice(given, task, settings, tables, table, test)
     model = _model_choice(given.model, task, settings, runs)
     spec = _spec(task, data, model, chosen, settings, runs, tables, counts)

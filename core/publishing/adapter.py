@@ -26,7 +26,7 @@ def folder_of(store: RunStore, run_id: str) -> Path | None:
 
 
 def fits_base(spec: TrainSpec) -> bool:
-    """Whether the adapter goes onto the model as it was: a pooling that was chosen may have added or removed a layer."""
+    """Whether the adapter goes onto the model as it was: a pooling that was chosen may add or remove a layer."""
     return spec.pooling == "own"
 
 

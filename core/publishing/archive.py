@@ -21,8 +21,8 @@ _MOST_BYTES = 2**32 - 2**20
 _LOCAL, _CENTRAL, _END = "<4s5H3I2H", "<4s6H3I5H2I", "<4s4H2IH"
 _VERSION, _UNIX, _UTF8 = 20, 3 << 8, 0x800
 _CONFIGS = frozenset({"config.json", "generation_config.json", "tokenizer_config.json", "adapter_config.json"})
-# Entries that tell where on this machine a model lay.
-_PLACES = ("_name_or_path", "name_or_path")
+# Entries that tell where on this machine a model lay, and how its tokenizer was opened here.
+_PLACES = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,8 @@ def _asking(task: Task, used: dict[str, Any]) -> str:
         return f'inputs = tokenizer({quoted("The beginning of a text")}, return_tensors="pt")\n' + _written(used, "0")
     if used.get("kind") == "seq2seq":
         limit = f", truncation=True, max_length={used['max_length']}" if used.get("max_length") else ""
-        return f'inputs = tokenizer({quoted(told + _TEXT)}, return_tensors="pt"{limit})\n' + _written(used, "0")
+        lines = f'inputs = tokenizer({quoted(told + _TEXT)}, return_tensors="pt"{limit})\n' + _written(used, "0")
+        return _without_code(lines) if task.pipeline_tag == "translation" else lines
     after = "0, inputs.input_ids.shape[1]:"
     if used.get("chat_template"):
         return _conversation(task, used, told) + _written(used, after)
@@ -142,6 +143,13 @@ def _written(used: dict[str, Any], part: str) -> str:
     until = f".split({quoted(stop)})[0]" if stop else ""
     shown = f"tokenizer.decode(written, skip_special_tokens=True){until}"
     return f"written = model.generate(**inputs)[{part}]\nprint({shown})\n"
+
+
+def _without_code(lines: str) -> str:
+    """The lines without the code of a language before a translation, which M2M100's tokenizer takes for a word."""
+    first = "first = model.generation_config.forced_bos_token_id  # a language, where the model has to be told one\n"
+    written = "[token for token in written.tolist() if token != first]"
+    return lines.replace("print(", f"{first}print(", 1).replace("decode(written", f"decode({written}", 1)
 
 
 def _conversation(task: Task, used: dict[str, Any], told: str) -> str:

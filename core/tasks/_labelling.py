@@ -122,6 +122,10 @@ class Labelling(Task):
         """The logits alone: an encoder-decoder hands over its hidden states as well."""
         return logits[0] if isinstance(logits, tuple) else logits
 
+    def labels(self, model: Any) -> tuple[str, ...]:
+        """Those of the model's outputs."""
+        return tuple(str(model.config.id2label[number]) for number in range(model.config.num_labels))
+
     def asked(self, rows: "pd.DataFrame") -> list[Asked]:
         """The texts."""
         return list(rows["text"])

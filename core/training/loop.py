@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from core import events
 from core.device import Device
 from core.errors import UserError
+from core.models.adapting import trainable
 from core.spec import TrainSpec
 from core.tasks.base import Task
 from core.training import checkpoints
@@ -102,14 +103,8 @@ def fit(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
-    report(
-        events.Planned(
-            steps=steps,
-            epochs=spec.epochs,
-            parameters=sum(p.numel() for p in model.parameters()),
-            trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        )
-    )
+    changed, parameters = trainable(model)
+    report(events.Planned(steps=steps, epochs=spec.epochs, parameters=parameters, trainable=changed))
     with _memory_is_a_user_error(spec.batch_size):
         trainer.train()
         if signals.interrupted():

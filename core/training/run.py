@@ -14,7 +14,6 @@ from core.data.store import TableStore
 from core.device import Device, detect
 from core.errors import UserError
 from core.models.adapting import adapt, has_adapter, reopen
-from core.models.adapting import trainable as count
 from core.models.loading import resolve, verify_starter
 from core.models.notes import notes
 from core.runs.store import RunStore
@@ -69,10 +68,13 @@ def train(
     if "untouched" in task.baselines:
         tell = _teller("untouched", report, signals)
         before["untouched"] = task.answer(model, tokenizer, judged, spec, device, tell)
+        tell(len(judged), len(judged))
     model = adapt(model, spec)
-    trainable, parameters = count(model)
     report(events.Phase(name="training"))
-    fitted = fitting(spec.method)(task, model, tokenizer, split, spec, device, folder, report, signals)
+    planned: list[events.Planned] = []
+    fitted = fitting(spec.method)(
+        task, model, tokenizer, split, spec, device, folder, _keeping(planned, report), signals
+    )
     del model
 
     report(events.Phase(name="baselines"))
@@ -81,9 +83,10 @@ def train(
     best = _best(task, base, split, spec, folder)
     task.finish(*best, split, spec, device)
     ours = task.answer(*best, judged, spec, device, tell)
+    tell(len(judged), len(judged))
 
     report(events.Phase(name="saving"))
-    result = _facts(spec, split, fitted, device, counts, findings, (trainable, parameters))
+    result = _facts(spec, split, fitted, device, counts, findings, planned[-1])
     result |= task.judge(judged, split.labels, ours, others)
     result["rows"] = {**split.sizes(), "judged": len(judged)}
     result["headline"] = [name for name in task.metrics[:2] if name in result["metrics"]]
@@ -109,6 +112,17 @@ def fitting(method: str) -> Callable[..., Fitted]:
 
         return contrastive.fit
     return fit
+
+
+def _keeping(planned: list[events.Planned], report: Report) -> Report:
+    """`report`, which also keeps what is planned: only the way of training itself knows how much it changes."""
+
+    def keep(event: events.Event) -> None:
+        if isinstance(event, events.Planned):
+            planned.append(event)
+        report(event)
+
+    return keep
 
 
 def _teller(phase: str, report: Report, signals: Signals) -> Callable[[int, int], None]:
@@ -187,13 +201,13 @@ def _facts(
     device: Device,
     label_counts: dict[str, int],
     findings: list[dict[str, Any]],
-    parameters: tuple[int, int],
+    planned: events.Planned,
 ) -> dict[str, Any]:
     return {
         "version": 1,
         "task": spec.task,
         "data": {"name": spec.data.name, "label_counts": label_counts, "findings": findings},
-        "model": {**spec.model.model_dump(), "trainable": parameters[0], "parameters": parameters[1]},
+        "model": {**spec.model.model_dump(), "trainable": planned.trainable, "parameters": planned.parameters},
         "device": device.as_dict(),
         "epochs_done": round(fitted.epochs_done, 3),
         "best_epoch": round(fitted.best_epoch, 3),

@@ -33,12 +33,15 @@ def hand_in(page: Page, path: Path) -> None:
 
 
 def smallest_settings(page: Page) -> None:
-    """One pass, short texts: a training of seconds."""
+    """All of the model, one pass, short texts: a training of seconds."""
+    go(page, "model")
+    page.locator("#method input[value=full]").check()
+    expect(page.locator(".why .own:visible")).to_have_count(1)
     go(page, "hyperparameters")
     epochs = page.locator("#knob-epochs input[type=number]")
     epochs.fill("1")
     epochs.blur()
-    expect(page.locator(".why .own")).to_have_count(1)
+    expect(page.locator(".why .own:visible")).to_have_count(1)
     length = page.locator("#knob-max_length input[type=range]")
     length.focus()
     length.press("Home")

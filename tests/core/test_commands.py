@@ -53,7 +53,7 @@ def command(home, *arguments, language="C.UTF-8", environment=None):
 def trained(tmp_path_factory, body, weather):
     """(home, answer, stderr) of a real training."""
     home = tmp_path_factory.mktemp("home")
-    chosen = [f"--set={pair}" for pair in ("learning_rate=3e-3", "epochs=6", "batch_size=8", "max_length=32")]
+    chosen = [f"--set={pair}" for pair in ("method=full", "learning_rate=3e-3", "epochs=6", "batch_size=8", "max_length=32")]
     status, answer, said = command(
         home, "train", "--task", "classification", "--data", weather, "--text", "note", "--label", "kind",
         "--model", body, *chosen,
@@ -127,7 +127,7 @@ class TestTheWholeWay:
         home, answer, _ = trained
         status, second, said = command(
             home, "train", "--data", weather, "--text", "note", "--label", "kind", "--model", answer["run"][:8],
-            "--set=epochs=1", "--set=learning_rate=1e-6", "--set=max_length=32",
+            "--set=method=full", "--set=epochs=1", "--set=learning_rate=1e-6", "--set=max_length=32",
         )  # fmt: skip
         assert status == 0, said
         assert second["spec"]["model"] == {"source": "run", "name": answer["run"], "revision": None}
@@ -141,7 +141,7 @@ class TestTheWholeWay:
         )
         status, answer, said = command(
             home, "train", "--data", weather, "--text", "note", "--label", "kind", "--test", test, "--model", body,
-            "--set=epochs=1", "--set=max_length=32",
+            "--set=method=full", "--set=epochs=1", "--set=max_length=32",
         )  # fmt: skip
         assert status == 0, said
         assert answer["rows"]["test"] == 10
@@ -158,8 +158,8 @@ def test_a_run_that_fails_leaves_with_1_and_says_why(body, weather, tmp_path):
     with torch.no_grad():
         model.encoder.layer[0].output.dense.weight.fill_(float("nan"))
     model.save_pretrained(broken)
-    train = ["train", "--data", weather, "--text", "note", "--label", "kind", "--model", broken, "--set=max_length=32"]
-    status, answer, said = command(tmp_path / "home", *train)
+    train = ["train", "--data", weather, "--text", "note", "--label", "kind", "--model", broken]
+    status, answer, said = command(tmp_path / "home", *train, "--set=method=full", "--set=max_length=32")
     assert (status, answer["state"], answer["error"]["code"]) == (1, "FAILED", "loss_not_finite"), said
     assert "learning rate" in said.splitlines()[-1]
 
@@ -170,7 +170,7 @@ def test_a_messy_spreadsheet_is_mended_and_every_change_is_said(body, tmp_path):
     messy = SAMPLES["customer_messages"].with_name("customer_messages_messy.csv")
     status, answer, said = command(
         tmp_path, "train", "--data", messy, "--text", "message", "--label", "topic", "--model", body,
-        "--set=epochs=1", "--set=max_length=32",
+        "--set=method=full", "--set=epochs=1", "--set=max_length=32",
     )  # fmt: skip
     assert status == 0, said
     assert "KeyError" not in said
@@ -184,7 +184,7 @@ def test_a_messy_spreadsheet_is_mended_and_every_change_is_said(body, tmp_path):
     ):
         assert words in said
     left_out = sum(f["rows"] for f in answer["findings"] if f["applied"] in REMOVING_FIXES)
-    assert sum(answer["rows"].values()) + left_out == 60
+    assert sum(answer["rows"][part] for part in ("train", "validation", "test")) + left_out == 60
 
 
 @pytest.mark.real
@@ -193,7 +193,7 @@ def test_from_a_model_on_the_hub_to_a_published_result(fake_hub, body, weather, 
     fake_hub.add("org/base", {path.name: path.read_bytes() for path in body.iterdir()})
     environment = {"HF_ENDPOINT": fake_hub.url, "HF_TOKEN": "hf_writer"}
     train = ["train", "--data", weather, "--text", "note", "--label", "kind", "--model", "org/base"]
-    quick = ["--set=epochs=1", "--set=max_length=32", "--set=learning_rate=3e-3"]
+    quick = ["--set=method=full", "--set=epochs=1", "--set=max_length=32", "--set=learning_rate=3e-3"]
     status, answer, said = command(tmp_path, *train, *quick, environment=environment)
     assert status == 0, said
     assert answer["spec"]["model"]["source"] == "hub"

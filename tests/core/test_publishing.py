@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 from core import files, processes
 from core.errors import UserError
 from core.models import fetching
-from core.publishing import archive, card, card_text, hub
+from core.publishing import archive, card, card_markup, hub
 from core.runs.store import RunStore
 from core.settings import Limits, Settings
 from core.spec import DataChoice, ModelChoice, TrainSpec
@@ -354,7 +354,7 @@ def test_the_card_is_made_of_the_facts(house: House) -> None:
     text = house.card("tester/my-model")
     for fact in (
         "280 labelled examples", "60 test rows", "**80.0 %** (70.0 to 89.0)", "34.0 %", "60.0 %",
-        "| `refund` | 90.0 % | 40.0 % |", "| `delivery` | 16 | 2 | 2 |", "7 rows: repeats of a text",
+        "| `refund` | 90.0 % | 40.0 % |", "| `delivery` | 16 | 2 | 2 |", "7 rows: a repeat of an earlier row",
         "learning rate | 5e-05", "bfloat16", "stopped before",
         "It misses more than half of the texts of: `refund`.", "tested on 60 rows only", "longer than 128 tokens",
     ):  # fmt: skip
@@ -420,7 +420,7 @@ def test_words_of_strangers_are_not_markup(house: House) -> None:
         assert "everyone" not in outside
         in_paragraphs = {c.content for t in tokens if t.level == 1 for c in t.children or [] if c.type == "code_inline"}
         in_tables = {c.content for t in tokens if t.level > 3 for c in t.children or [] if c.type == "code_inline"}
-        shown = {card_text.plain(label) or " " for label in HOSTILE}
+        shown = {card_markup.plain(label) or " " for label in HOSTILE}
         assert {label.strip() for label in shown} <= {content.strip() for content in in_tables}
         assert {"a|b", "\\|", "``"} <= {content.strip() for content in in_paragraphs}
         assert "line break # heading" in in_tables

@@ -27,7 +27,9 @@ def spec(**choices):
 
 
 def frame(rows=96):
-    return pd.DataFrame(tiny.rows(rows), columns=["text", "label"])
+    """In random order, so that every part has every word."""
+    made = pd.DataFrame(tiny.rows(rows), columns=["text", "label"])
+    return made.sample(frac=1, random_state=0).reset_index(drop=True)
 
 
 def split(rows=96):
@@ -37,7 +39,7 @@ def split(rows=96):
 
 
 def sets(rows=96):
-    """Each text with the label of its weather, and `even` where its number is written with an even last digit."""
+    """Each text with the label of its weather, and `late` for some."""
     all_rows = frame(rows)
     labels = [(label, "late") if i % 4 < 2 else (label,) if i % 7 else () for i, label in enumerate(all_rows["label"])]
     texts = [
@@ -79,7 +81,7 @@ def test_what_was_chosen_on_the_validation_rows_is_what_the_saved_model_does(fam
     scores = CLASSIFICATION.evaluation_scores(logits, CLASSIFICATION.targets(given.validation, given.labels))
     assert scores["macro_f1"] == pytest.approx(result.best_value, abs=1e-6)
     assert result.best_value == pytest.approx(max(e.value for e in seen if e.kind == "evaluated"), abs=1e-5)
-    assert result.best_value > 0.5
+    assert result.best_value > 0.7
     assert seen[-1].kind == "saved"
     assert saved.name == f"step-{seen[-1].step}"
 
@@ -131,7 +133,7 @@ def test_several_labels_are_fitted_one_against_the_rest(tmp_path):
     given = sets()
     result, *_ = fitted(MULTI_LABEL, given, tiny.encoder(tmp_path / "m"), tmp_path)
     model, tokenizer = MULTI_LABEL.reload(checkpoints.newest(tmp_path / "checkpoints"))
-    assert result.best_value > 0.7
+    assert result.best_value > 0.75
     assert model.config.problem_type == "multi_label_classification"
     truth = MULTI_LABEL.targets(given.test, given.labels).astype(bool)
     found = logits_of(model, tokenizer, list(given.test["text"])) > 0

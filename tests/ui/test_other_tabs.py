@@ -1,18 +1,23 @@
 """Model, Hyperparameters, Results, Try it, Publish: values in, values out."""
 
 import dataclasses
+import io
+import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
 from core.errors import UserError
 from core.runs.store import RunRecord
 from core.tasks.base import find
 from tests.fakehub import FakeHub
-from ui import choices, knobs, readiness
+from ui import choices, downloads, knobs, readiness
 from ui.page import Visit
 from ui.tabs import hyperparameters, model, publish, results, tryit
 from ui.tabs.data import doctor, handing_in
@@ -162,6 +167,68 @@ def test_publishing_goes_to_the_hub(visit: Visit, finished: Finish, tiny_model: 
     shown = publish.push(there, "my-classifier", True, "hf_writer")
     assert f"{fake_hub.url}/" in shown["link"]
     assert "my-classifier" in shown["link"]
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "name"),
+    [
+        ("classification", None, "AutoModelForSequenceClassification"),
+        ("translation", "seq2seq", "AutoModelForSeq2SeqLM"),
+        ("translation", "decoder", "AutoModelForCausalLM"),
+        ("chat", None, "AutoModelForCausalLM"),
+    ],
+)
+def test_the_class_that_loads_the_zip_is_named(
+    task: str, kind: str | None, name: str, visit: Visit, finished: Finish
+) -> None:
+    record = finished()
+    folder = visit.house.runs.folder(record.id)
+    visit.house.runs.annotate(record.id, task=task)
+    written = json.loads((folder / "report.json").read_text())
+    (folder / "report.json").write_text(json.dumps(written | {"use": {"kind": kind} if kind else {}}))
+    shown = publish.view(visit)
+    assert f"`{name}.from_pretrained(" in shown["zip_help"]
+    assert f"download/{record.id}/model.zip" in shown["zip"]
+    assert shown["adapter"] == ""
+
+
+def with_adapter(visit: Visit, record: RunRecord, **choices: Any) -> str:
+    """Puts an adapter beside the model of a finished run, as a run with LoRA leaves it."""
+    folder = visit.house.runs.folder(record.id)
+    (folder / "adapter").mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors", "secret.txt"):
+        (folder / "adapter" / name).write_text("{}")
+    spec = visit.house.runs.spec(record.id).model_copy(update={"method": "lora", "keep_adapter": True, **choices})
+    (folder / "spec.json").write_text(spec.model_dump_json())
+    return f"download/{record.id}/adapter.zip"
+
+
+def test_an_adapter_that_was_kept_can_be_taken_home(visit: Visit, finished: Finish) -> None:
+    record = finished()
+    address = with_adapter(visit, record)
+    shown = publish.view(visit)["adapter"]
+    assert f'href="{address}"' in shown
+    assert "PEFT" in shown
+    there = TestClient(Starlette(routes=downloads.routes(visit.house)))
+    answer = there.get(address)
+    assert answer.status_code == 200
+    assert f"{record.id[:8]}-adapter.zip" in answer.headers["content-disposition"]
+    assert len(answer.content) == int(answer.headers["content-length"])
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as opened:
+        assert sorted(opened.namelist()) == ["README.md", "adapter_config.json", "adapter_model.safetensors"]
+    theirs = finished("hf:stranger")
+    assert there.get(with_adapter(visit, theirs)).status_code == 404
+    assert there.get(f"download/{theirs.id}/model.zip").status_code == 404
+    assert there.get(f"download/{record.id}/model.zip").status_code == 200
+
+
+def test_an_adapter_that_fits_no_base_is_not_offered(visit: Visit, finished: Finish) -> None:
+    record = finished()
+    address = with_adapter(visit, record, pooling="mean")
+    shown = publish.view(visit)["adapter"]
+    assert "only work inside the whole model" in shown
+    assert "href" not in shown
+    assert TestClient(Starlette(routes=downloads.routes(visit.house))).get(address).status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def build(page: Page) -> Tab:
     parts = top()
     with gr.Column(visible=False) as details:
         heading(text("publish.zip_title"))
-        parts["zip_help"] = gr.Markdown(elem_classes=["heading"])
+        parts["zip_help"] = gr.Markdown(elem_classes=["hint"])
         parts["zip"] = gr.HTML()
         parts["adapter"] = gr.HTML()
         heading(text("publish.hub_title"), text("publish.hub_help"))

@@ -1,5 +1,6 @@
 """Try it: ask the model, in the way that suits what it learned, and see its answer."""
 
+import html
 from collections.abc import Iterator
 from typing import Any
 
@@ -66,9 +67,14 @@ def _talking(page: Page, parts: dict[str, Any]) -> None:
     parts["system"] = gr.Textbox(
         label=text("tryit.chat.system"), info=text("tryit.chat.system_help"), lines=2, max_lines=6, max_length=2000
     )
-    # What people and models write is shown as it is: Markdown could bring forms and images from elsewhere along.
+    # What people and models write is shown as it is (see `turn`): it could bring forms and images from elsewhere along.
     parts["chat"] = gr.Chatbot(
-        label=text("tryit.chat.title"), height=420, render_markdown=False, buttons=["copy"], elem_id="chat"
+        label=text("tryit.chat.title"),
+        show_label=False,
+        height=420,
+        render_markdown=False,
+        buttons=["copy"],
+        elem_id="chat",
     )
     parts["said"] = gr.Textbox(
         label=text("tryit.chat.said"), placeholder=text("tryit.chat.placeholder"), lines=2, max_length=_LONGEST
@@ -234,22 +240,27 @@ def talk(visit: Visit, said: str, history: list[Any], system: str, *values: Any)
         raise UserError("text_empty")
     before = [{"role": str(turn["role"]), "content": flat(turn["content"])} for turn in (history or [])][-_MOST_TURNS:]
     asked = task.question(said[:_LONGEST], system=(system or "").strip(), before=before)
-    shown = [*before, {"role": "user", "content": said[:_LONGEST]}]
+    shown = [turn(one["role"], one["content"]) for one in [*before, {"role": "user", "content": said[:_LONGEST]}]]
     yield {"chat": shown, "said": ""}
     written = ""
     folder = visit.house.runs.model_folder(record.id)
     for piece in visit.house.predictors.stream(folder, asked, record.task, chosen_writing(values)):
         written += piece
-        yield {"chat": [*shown, {"role": "assistant", "content": written}]}
+        yield {"chat": [*shown, turn("assistant", written)]}
     if not written.strip():
-        yield {"chat": [*shown, {"role": "assistant", "content": visit.text("tryit.nothing_written")}]}
+        yield {"chat": [*shown, turn("assistant", visit.text("tryit.nothing_written"))]}
+
+
+def turn(role: str, words: str) -> dict[str, str]:
+    """A turn as gradio shows it: its chat renders what looks like HTML, also with Markdown off."""
+    return {"role": role, "content": html.escape(words, quote=False)}
 
 
 def flat(content: Any) -> str:
-    """The words of a turn: gradio hands a turn's content back as a list of parts."""
-    if isinstance(content, str):
-        return content
-    return "".join(str(part.get("text", "")) if isinstance(part, dict) else str(part) for part in content or [])
+    """The words of a turn that was shown: gradio hands its content back as a list of parts."""
+    parts = [content] if isinstance(content, str) else content or []
+    words = "".join(str(part.get("text", "")) if isinstance(part, dict) else str(part) for part in parts)
+    return html.unescape(words)
 
 
 def clear(visit: Visit) -> dict[str, Any]:

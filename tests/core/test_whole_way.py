@@ -1,0 +1,412 @@
+"""Each task goes the whole way: from a table to a model that is judged, saved, opened again and asked."""
+
+import contextlib
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from core import events, files
+from core.__main__ import main
+from core.data.options import ReadOptions
+from core.data.store import Table, TableStore
+from core.device import Device
+from core.errors import UserError
+from core.quiet import quiet_libraries
+from core.runs.progress import fold
+from core.runs.store import RunStore
+from core.settings import Settings
+from core.spec import DataChoice, ModelChoice, TrainSpec, build
+from core.tasks.base import find, judged_rows
+from core.training import checkpoints
+from core.training.loop import InterruptedRunError, Signals
+from core.training.run import train
+from tests import tiny
+
+pytestmark = pytest.mark.real
+
+WORDS = [word.lower() for word in tiny.WORDS if len(word) > 2]
+SIGNS = {"wet": "rain", "cold": "snow", "bright": "sun"}
+GERMAN = {"red": "rot", "green": "gruen", "blue": "blau", "warm": "heiss", "cold": "kalt", "box": "kiste"}
+
+
+def labelled(i: int) -> dict[str, str]:
+    text, label = tiny.rows(i + 1)[i]
+    return {"text": text, "label": label}
+
+
+def several(i: int) -> dict[str, str]:
+    """Each label has a word of its own; some rows have two labels, some one."""
+    given = [label for place, label in enumerate(SIGNS) if i % 3 == place or i % 5 == place]
+    return {"text": f"{' '.join(SIGNS[label] for label in given)} {phrase(i)}", "labels": ";".join(given)}
+
+
+def pair(i: int) -> dict[str, str]:
+    words = [list(GERMAN)[(i * step + i // 6) % 6] for step in (1, 5, 7)]
+    return {"source": f"{' '.join(words)} {i}", "target": " ".join(GERMAN[word] for word in words)}
+
+
+def document(i: int) -> dict[str, str]:
+    return {"text": f"the {phrase(i)} {i} was late. it came again and {phrase(3 * i)}", "summary": f"{phrase(i)} late"}
+
+
+def exchange(i: int) -> dict[str, str]:
+    return {"prompt": f"where is my {phrase(i)} {i}", "answer": f"my {WORDS[i % 5]} is here"}
+
+
+def prose(i: int) -> dict[str, str]:
+    return {"text": f"the {phrase(i)} was {phrase(i + 5)} {i} and it never came again"}
+
+
+def phrase(i: int) -> str:
+    return f"{WORDS[(i * 7) % len(WORDS)]} {WORDS[(i * 5 + i // 7) % len(WORDS)]}"
+
+
+ROWS: dict[str, Callable[[int], dict[str, str]]] = {
+    "classification": labelled,
+    "multi_label": several,
+    "translation": pair,
+    "summarization": document,
+    "chat": exchange,
+    "text_generation": prose,
+}
+MODELS = {
+    **dict.fromkeys(tiny.ENCODERS, tiny.encoder),
+    **dict.fromkeys(tiny.LANGUAGE_MODELS, tiny.language_model),
+    **dict.fromkeys(tiny.ENCODER_DECODERS, tiny.encoder_decoder),
+}
+DEVICE = Device("cpu", "float32", 1, "cpu_float32_faster")
+LANGUAGES = {"source_language": "en", "target_language": "de"}
+
+
+@dataclass(frozen=True)
+class Way:
+    """A task with a model of a family, adapted in some way."""
+
+    task: str
+    family: str
+    method: str
+    choices: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return "-".join([self.task, self.family, self.method, *self.choices])
+
+
+WAYS = [
+    Way("classification", "llama", "lora"),
+    Way("classification", "modernbert", "head"),
+    Way("classification", "bert", "quick"),
+    Way("classification", "bert", "few"),
+    Way("multi_label", "bert", "full"),
+    Way("multi_label", "roberta", "lora", {"keep_adapter": True}),
+    Way("multi_label", "distilbert", "head"),
+    Way("multi_label", "bert", "quick"),
+    Way("multi_label", "bert", "few"),
+    Way("translation", "t5", "full", LANGUAGES),
+    Way("translation", "marian", "lora", LANGUAGES),
+    Way("translation", "llama", "lora", LANGUAGES | {"instruction": "say it in German", "keep_adapter": True}),
+    Way("summarization", "bart", "full"),
+    Way("summarization", "qwen2", "lora", {"beams": 2}),
+    Way("chat", "llama", "lora"),
+    Way("chat", "gpt2", "full", {"packing": True, "instruction": "be kind"}),
+    Way("text_generation", "gpt2", "full"),
+    Way("text_generation", "qwen2", "lora", {"packing": True}),
+]
+
+
+class House:
+    """A fresh home, and what one run in it has told."""
+
+    def __init__(self, home: Path) -> None:
+        self.settings = Settings(home=home)
+        self.runs = RunStore(home)
+        self.events: list[events.Event] = []
+        self.stop = self.interrupted = lambda: False
+
+    def spec(self, way: Way, folder: Path, rows: int = 60, **choices: object) -> TrainSpec:
+        table = add(self.settings, way.task, rows)
+        data = DataChoice(table=table.id, columns={name: name for name in ROWS[way.task](0)}, name="rows.csv")
+        usual = {"learning_rate": 3e-3, "epochs": 2, "batch_size": 8, "max_length": 128, "max_target_length": 16}
+        usual |= {"max_new_tokens": 6, "method": way.method, "lora_rank": 4}
+        model = ModelChoice(source="directory", name=str(folder))
+        return build(task=way.task, data=data, model=model, **(usual | way.choices | choices))
+
+    def train(self, spec: TrainSpec) -> tuple[dict[str, object], Path]:
+        """The report and the run's folder."""
+        folder = self.runs.folder(self.runs.create(spec, "local", "rows").id)
+        signals = Signals(stop=lambda: self.stop(), interrupted=lambda: self.interrupted())
+        return train(spec, "local", folder, self.settings, self.runs, self.events.append, signals), folder
+
+    def phases(self) -> list[str]:
+        told = [event.name for event in self.events if isinstance(event, events.Phase)]
+        return [name for place, name in enumerate(told) if told[place - 1 : place] != [name]]
+
+    def in_phase(self, name: str) -> bool:
+        return self.phases()[-1:] == [name]
+
+
+def written(folder: Path, task: str, count: int) -> Path:
+    """The rows of a task as a file."""
+    path = folder / f"{task}-{count}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(ROWS[task](0)))
+        writer.writeheader()
+        writer.writerows(ROWS[task](i) for i in range(count))
+    return path
+
+
+def add(settings: Settings, task: str, count: int) -> Table:
+    path = written(settings.home, task, count)
+    return TableStore(settings).add(path, "local", "rows.csv", ReadOptions(single_column=True))
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """Everything in this process, on one thread, and in a precision that does not depend on how busy the machine is."""
+    quiet_libraries()
+    torch.set_num_threads(1)
+    monkeypatch.setattr("core.training.run.detect", lambda: DEVICE)
+    return House(tmp_path / "home")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A function from a family to the folder of its tiny model."""
+    made: dict[str, Path] = {}
+
+    def get(family: str) -> Path:
+        if family not in made:
+            made[family] = MODELS[family](tmp_path_factory.mktemp(family), family)
+        return made[family]
+
+    return get
+
+
+def check_report(report, task, spec):
+    """Everything that the results tab, the terminal and the model card draw from is there."""
+    assert report["main_metric"] == task.main_metric
+    metrics = {name: value for name, value in report["metrics"].items() if name != "intervals"}
+    assert list(metrics) == list(task.metrics) or metrics.keys() == set(task.metrics)
+    assert report["metrics"]["intervals"].keys() == metrics.keys()
+    for name, (low, high) in report["metrics"]["intervals"].items():
+        assert low <= metrics[name] + 1e-3, name
+        assert metrics[name] <= high + 1e-3, name
+    assert report["baselines"].keys() == set(task.baselines)
+    assert all(scores and scores.keys() <= metrics.keys() for scores in report["baselines"].values())
+    assert report["verdict"]["strongest"] in task.baselines
+    assert report["headline"] == list(task.metrics[:2])
+    assert report["rows"]["judged"] == report["rows"]["test"] > 0
+    assert sum(report["rows"][part] for part in ("train", "validation", "test")) == 60
+    assert report["examples"]
+    assert report["use"]["task"] == spec.task
+    assert 0 < report["model"]["trainable"] <= report["model"]["parameters"]
+    assert report["validation"]["metric"] == task.training_metric
+    assert TrainSpec.model_validate(report["spec"]) == spec
+    if task.writes:
+        assert "errors" not in report
+        assert bool(report["samples"]) == (task.id != "text_generation")
+        assert report["metrics"]["loss"] < report["baselines"]["untouched"]["loss"]
+    else:
+        assert len(report["per_class"]) == len(report["labels"]) > 1
+        assert "errors" in report
+
+
+def check_events(house, task):
+    """In an order that page and terminal can follow."""
+    untouched = ["untouched"] if "untouched" in task.baselines else []
+    assert house.phases() == ["data", "loading", *untouched, "training", "baselines", "testing", "saving"]
+    kinds = [event.kind for event in house.events]
+    assert kinds[0] == "started"
+    assert kinds[-1] == "finished"
+    first = {kind: kinds.index(kind) for kind in ("prepared", "planned", "step", "evaluated", "saved", "finished")}
+    assert list(first.values()) == sorted(first.values())
+    progress = fold(house.events)
+    assert progress.fraction == 1.0
+    assert progress.step <= progress.steps
+    assert any(best for *_, best in progress.evaluations)
+
+
+def flat(report) -> dict[str, float]:
+    """Every figure of the scores."""
+    edges = {f"{name} {side}": edge for name, pair in report["metrics"]["intervals"].items()
+             for side, edge in zip(("low", "high"), pair, strict=True)}  # fmt: skip
+    return {name: value for name, value in report["metrics"].items() if name != "intervals"} | edges
+
+
+def answers(report) -> dict[int, str]:
+    """Row -> what the model said, where it is kept."""
+    kept = report.get("samples", report.get("errors", []))
+    return {one["row"]: one.get("answer", one.get("prediction")) for one in kept}
+
+
+def judged_again(house, spec, report, folder):
+    """What the saved model's answers to the same rows are worth."""
+    task = find(spec.task)
+    frame = TableStore(house.settings).frame(spec.data.table, "local")
+    split = task.prepare(frame, spec, house.settings.limits, None)
+    rows = judged_rows(task, split.test)
+    opened = task.reload(folder / "model")
+    return task.judge(rows, split.labels, task.answer(*opened, rows, spec, DEVICE), {})
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_a_table_becomes_a_judged_model_that_answers_the_same_once_it_is_opened_again(way, house, model):
+    spec, task = house.spec(way, model(way.family)), find(way.task)
+    report, folder = house.train(spec)
+    check_report(report, task, spec)
+    check_events(house, task)
+    assert files.read_json(folder / "report.json") == json.loads(json.dumps(report))
+    assert {path.name for path in folder.iterdir()} >= {"model", "report.json"}
+    assert not (folder / "checkpoints").exists()
+    again = judged_again(house, spec, report, folder)
+    assert flat(again) == pytest.approx(flat(report), abs=2e-3)
+    assert answers(again) == answers(report)
+    assert checkpoints.verify(folder / "model")
+    assert not list((folder / "model").glob("adapter*"))
+    assert not any("lora" in name for name in load_file(folder / "model" / "model.safetensors"))
+    kept = {path.name for path in (folder / "adapter").glob("*")}
+    assert bool(kept) == bool(way.choices.get("keep_adapter"))
+    assert not kept or kept >= {"adapter_config.json", "adapter_model.safetensors"}
+    if way.method in ("lora", "head", "quick"):
+        assert report["model"]["trainable"] < report["model"]["parameters"]
+
+
+# -- how a run ends otherwise
+
+
+def test_asked_to_stop_it_keeps_the_best_so_far_and_judges_it(house, model):
+    spec = house.spec(Way("translation", "t5", "lora", LANGUAGES), model("t5"), epochs=50)
+    house.stop = lambda: any(isinstance(event, events.Evaluated) for event in house.events)
+    report, folder = house.train(spec)
+    assert report["stopped"]
+    assert report["epochs_done"] < 50
+    assert report["best_epoch"] <= report["epochs_done"]
+    assert house.events[-1].stopped
+    assert flat(judged_again(house, spec, report, folder)) == pytest.approx(flat(report), abs=2e-3)
+
+
+@pytest.mark.parametrize("phase", ["untouched", "training", "testing"])
+@pytest.mark.parametrize(
+    "way",
+    [Way("translation", "t5", "full", LANGUAGES), Way("chat", "llama", "lora"), Way("text_generation", "gpt2", "full")],
+    ids=lambda way: way.name,
+)
+def test_an_interruption_ends_it_without_a_result(way, phase, house, model):
+    house.interrupted = lambda: house.in_phase(phase)
+    with pytest.raises(InterruptedRunError):
+        house.train(house.spec(way, model(way.family), epochs=1))
+    assert house.phases()[-1] == phase
+    assert not list(house.settings.home.glob("runs/*/report.json"))
+    assert not list(house.settings.home.glob("runs/*/model"))
+
+
+@pytest.mark.parametrize("phase", ["training", "testing"])
+@pytest.mark.parametrize("method", ["full", "quick", "few"])
+def test_a_classifier_is_interrupted_too(method, phase, house, model):
+    house.interrupted = lambda: house.in_phase(phase)
+    with pytest.raises(InterruptedRunError):
+        house.train(house.spec(Way("multi_label", "bert", method), model("bert"), epochs=1))
+    assert not list(house.settings.home.glob("runs/*/report.json"))
+
+
+@pytest.mark.parametrize(
+    "way",
+    [Way("multi_label", "bert", "few"), Way("translation", "t5", "full", LANGUAGES), Way("chat", "llama", "lora")],
+    ids=lambda way: way.name,
+)
+def test_numbers_that_are_none_end_the_run_with_a_reason(way, house, model, tmp_path):
+    broken = MODELS[way.family](tmp_path / "broken", way.family)
+    weights = load_file(broken / "model.safetensors")
+    name = next(n for n in weights if n.endswith(("layer.1.output.dense.weight", "wo.weight", "down_proj.weight")))
+    weights[name].fill_(float("nan"))
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match="loss_not_finite"):
+        house.train(house.spec(way, broken))
+
+
+# -- through the command line, in a worker's process
+
+BY_COMMAND = [
+    Way("multi_label", "bert", "full"),
+    Way("translation", "t5", "full", LANGUAGES),
+    Way("summarization", "llama", "lora", {"instruction": "say it shortly"}),
+    Way("chat", "qwen2", "lora"),
+    Way("text_generation", "gpt2", "full"),
+]
+
+
+@pytest.fixture(scope="module", params=BY_COMMAND, ids=lambda way: way.task)
+def commanded(request, tmp_path_factory, model):
+    """(way, home, the file, the answer) of a training by the command line; which column is which is found out."""
+    way, home = request.param, tmp_path_factory.mktemp(request.param.task)
+    source = written(home, way.task, 60)
+    chosen = {"method": way.method, "epochs": 2, "learning_rate": 3e-3, "max_length": 128, "max_new_tokens": 6}
+    flags = [f"--set={name}={value}" for name, value in (chosen | way.choices).items()]
+    status, answer, said = command(
+        home, "train", "--task", way.task, "--data", source, "--model", model(way.family), *flags
+    )
+    assert status == 0, said
+    return way, home, source, answer, said
+
+
+def command(home, *arguments):
+    """(exit status, JSON answer, what was said) of a command, whose children are real processes."""
+    torch.set_num_threads(1)
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.device.detect", lambda: DEVICE)
+        status = main([*map(str, arguments), "--home", str(home)])
+    lines = out.getvalue().splitlines()
+    return status, json.loads(lines[-1]) if lines else None, err.getvalue()
+
+
+def test_the_command_line_says_what_a_model_is_worth(commanded):
+    way, _, _, answer, said = commanded
+    task = find(way.task)
+    assert answer["state"] == "FINISHED"
+    assert answer["metrics"].keys() == {*task.metrics, "intervals"}
+    assert answer["baselines"].keys() == set(task.baselines)
+    assert Path(answer["model"], "config.json").is_file()
+    assert "100%" not in said.splitlines()[0]
+    assert "{" not in said
+    spans = said.splitlines()[-4]
+    assert "-" in spans, said
+
+
+def test_a_model_is_judged_on_another_file_by_id_and_by_folder_alike(commanded):
+    way, home, source, answer, _ = commanded
+    given = ["--data", source, *(f"--column={name}={name}" for name in ROWS[way.task](0))]
+    found = [command(home, "evaluate", "--model", model, *given) for model in (answer["run"][:8], answer["model"])]
+    assert [status for status, *_ in found] == [0, 0], found
+    assert flat(found[0][1]) == flat(found[1][1])
+    assert sum(found[0][1]["metrics"][name] for name in find(way.task).metrics) > 0
+    assert found[0][1]["rows"] == 60
+    assert found[0][1]["task"] == way.task
+    assert found[0][1]["metrics"].keys() == {*find(way.task).metrics, "intervals"}
+
+
+def test_a_text_and_a_file_are_answered(commanded, tmp_path):
+    way, home, source, answer, _ = commanded
+    first = next(iter(ROWS[way.task](0)))
+    text = ROWS[way.task](4)[first]
+    status, one, said = command(home, "predict", "--model", answer["run"][:8], text)
+    assert status == 0, said
+    assert one.keys() == ({"answer"} if find(way.task).writes else {"answer", "labels", "confidence", "probabilities"})
+    out = tmp_path / "answers.csv"
+    status, told, said = command(
+        home, "predict", "--model", answer["model"], "--data", source, "--text", first, "--out", out
+    )
+    assert (status, told["answered"]) == (0, 60), said
+    with out.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    assert [row[first] for row in rows] == [ROWS[way.task](i)[first] for i in range(60)]
+    assert rows[4]["prediction"] == one["answer"]
+    assert ("confidence" in rows[0]) == (not find(way.task).writes)
