@@ -64,7 +64,8 @@ def overview(visit: Visit) -> Overview:
         table = visit.house.tables.get(draft.table, visit.owner)
     except UserError as error:
         return Overview(error=error)
-    columns = known_columns(draft.columns, list(table.columns))
+    roles = {role.name for role in SHAPES[draft.task].roles}
+    columns = {role: c for role, c in known_columns(draft.columns, list(table.columns)).items() if role in roles}
     found = visit.house.memory.once(_key(visit), lambda: _work_out(visit, table, columns))
     return replace(_with_notes(table, columns, found), error=_error(visit, columns, found))
 

@@ -18,7 +18,12 @@ ONES = ["bert", "roberta", "distilbert", "electra"]
 def classifier(folder, family="bert", labels=3):
     tiny.encoder(folder, family)
     overrides = {"num_labels": labels}
-    return open_model(folder, "AutoModelForSequenceClassification", overrides=overrides, new_head=True)[0]
+    model, _ = open_model(folder, "AutoModelForSequenceClassification", overrides=overrides, new_head=True)
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for part in model.parameters():  # a new model has biases of 0 and norms of 1, which hides what is not reset
+            part.add_(0.1 * torch.randn_like(part))
+    return model
 
 
 def built(family, **shape):
