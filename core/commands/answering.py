@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.commands.given import OWNER, assignments, columns_named
+from core.commands.questions import questions, with_answers
 from core.data import checking, cleaning
 from core.data.options import ReadOptions
 from core.data.rows import label_sets
@@ -33,6 +34,7 @@ def evaluate(given: argparse.Namespace, settings: Settings, terminal: Terminal) 
         raise UserError("column_not_chosen", role=missing)
     checking.require_columns(frame, columns)
     rows, _ = cleaning.usable(cleaning.rows_of(frame, columns, task.shape), task.shape)
+    rows = with_answers(rows)
     model, tokenizer, device = _opened(task, folder)
     labels = task.labels(model)
     rows = _known(rows, labels)
@@ -70,12 +72,14 @@ def _predict_file(given: argparse.Namespace, settings: Settings, chosen: dict[st
     task = find(spec.task)
     frame = _read_file(given.data, settings)
     columns = {name: c for name, c in columns_named(given, task.shape, frame).items() if _read(task, name)}
+    if not columns.keys() - {"system"}:
+        raise UserError("predict_needs_text_and_out")
     checking.require_columns(frame, columns)
-    rows = cleaning.rows_of(frame, columns, task.shape)
-    first = next(role.name for role in task.shape.roles if role.name in columns)
-    filled = (rows[first] != "").to_numpy()
+    given_to_it = questions(task, cleaning.rows_of(frame, columns, task.shape))
+    filled = [question is not None for question in given_to_it]
     model, tokenizer, device = _opened(task, folder)
-    answers = task.predict(model, tokenizer, task.asked(rows[filled]), device, writing_of(spec))
+    asked = [question for question in given_to_it if question is not None]
+    answers = task.predict(model, tokenizer, asked, device, writing_of(spec))
     frame["prediction"] = ""
     frame.loc[filled, "prediction"] = [a.answer for a in answers]
     if not task.writes:

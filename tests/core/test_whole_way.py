@@ -410,3 +410,37 @@ def test_a_text_and_a_file_are_answered(commanded, tmp_path):
     assert [row[first] for row in rows] == [ROWS[way.task](i)[first] for i in range(60)]
     assert rows[4]["prediction"] == one["answer"]
     assert ("confidence" in rows[0]) == (not find(way.task).writes)
+
+
+def conversation(i: int, *more: dict[str, str]) -> str:
+    """As JSON; `more` goes on behind the answer."""
+    one = exchange(i)
+    return json.dumps(
+        [{"role": "user", "content": one["prompt"]}, {"role": "assistant", "content": one["answer"]}, *more]
+    )
+
+
+def test_conversations_are_learned_judged_and_gone_on_with(model, tmp_path):
+    """By their one column; what has no answer is not judged by, and what waits for one gets it."""
+    home, source, out = tmp_path / "home", tmp_path / "talks.jsonl", tmp_path / "answers.csv"
+    talks = [conversation(i) for i in range(40)]
+    source.write_text("".join(json.dumps({"talk": json.loads(talk)}) + "\n" for talk in talks), encoding="utf-8")
+    status, answer, said = command(
+        home, "train", "--task", "chat", "--data", source, "--text", "talk", "--model", model("llama"),
+        "--set=epochs=1", "--set=max_length=128", "--set=max_new_tokens=4",
+    )  # fmt: skip
+    assert status == 0, said
+    assert answer["metrics"].keys() == {*find("chat").metrics, "intervals"}
+    with source.open("a", encoding="utf-8") as file:
+        waiting = conversation(1, {"role": "user", "content": "where is my box"})
+        alone = json.dumps([{"role": "user", "content": "where is my box"}])
+        file.writelines(json.dumps({"talk": json.loads(talk)}) + "\n" for talk in (waiting, alone))
+    status, judged, said = command(home, "evaluate", "--model", answer["run"], "--data", source, "--text", "talk")
+    assert (status, judged["rows"], judged["rows_left_out"]) == (0, 41, 1), said
+    status, told, said = command(
+        home, "predict", "--model", answer["run"], "--data", source, "--text", "talk", "--out", out
+    )
+    assert (status, told["rows"], told["answered"]) == (0, 42, 42), said
+    _, one, _ = command(home, "predict", "--model", answer["run"], "where is my box")
+    with out.open(newline="", encoding="utf-8-sig") as file:
+        assert list(csv.DictReader(file))[-1]["prediction"] == one["answer"]

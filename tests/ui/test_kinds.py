@@ -164,7 +164,7 @@ def test_asking_begins_as_the_model_was_judged(visit: Visit, written: Callable[.
     assert not shown["asking"].visible
     assert shown["system"] == "Be kind."
     assert shown["beams"] == 4
-    assert shown["examples"].samples == [["Hello"]]
+    assert shown["examples"].raw_samples == [["Hello"]]
     written("text_generation")
     shown = tryit.view(visit)
     assert shown["asking"].visible
