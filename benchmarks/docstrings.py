@@ -45,3 +45,23 @@ def table(rows_per_library: int, seed: int = 7) -> "pd.DataFrame":
         rows += [(text, library) for text in chance.sample(texts, min(len(texts), rows_per_library))]
     chance.shuffle(rows)
     return pd.DataFrame(rows, columns=["text", "label"])
+
+
+def first_lines(rows: int, seed: int = 7) -> "pd.DataFrame":
+    """Columns `text` (a docstring without its first paragraph) and `summary` (that paragraph on one line), mixed.
+
+    Only those whose first paragraph is a line or two and is not said again in the rest.
+    """
+    import pandas as pd
+
+    chance = random.Random(seed)
+    found: dict[str, str] = {}
+    for library in LIBRARIES:
+        for told in docstrings(library):
+            first, _, body = told.partition("\n\n")
+            summary, body = " ".join(first.split()), body.strip()
+            fits = 20 <= len(summary) <= 160 and 120 <= len(body) <= 900
+            if fits and summary.lower() not in body.lower():
+                found.setdefault(summary, body)
+    some = chance.sample(sorted(found.items()), rows)
+    return pd.DataFrame([(body, summary) for summary, body in some], columns=["text", "summary"])

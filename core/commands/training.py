@@ -175,6 +175,8 @@ def _spec(
     """The spec with recommended values where nothing was chosen by hand."""
     table = tables.get(data.table, OWNER)
     first = build(task=task.id, data=data, model=model, **chosen)
+    if first.method not in task.methods:
+        raise UserError("method_unsupported", method=first.method)
     if model.source == "starter":
         starters.prepare(model.name, settings)
     facts = describe(

@@ -20,6 +20,10 @@ Predictions = list[Prediction]
 _LOADING_SECONDS = 120.0
 _IDLE_SECONDS = 300.0
 _LONGEST_TEXT = 100_000
+# After these its process cannot be asked again; whatever else it says leaves it as it was.
+_UNUSABLE = ("predict_timeout", "predict_ended")
+# Of the time that an answer may take: a model that writes ends by itself then, and hands over what is there.
+_PATIENCE = 1.5
 
 
 class Predictors:
@@ -57,7 +61,7 @@ class Predictors:
         request = {"asked": _bounded(asked), "writing": writing.model_dump() if writing else None}
         with self._loaded(folder, task) as child:
             child.send(request)
-            answer = child.read(self._settings.limits.predict_timeout)
+            answer = child.read(self._patience)
         return [_prediction(found) for found in answer["predictions"]]
 
     def stream(self, folder: Path, asked: Asked, task: str, writing: Writing | None = None) -> Iterator[str]:
@@ -71,7 +75,7 @@ class Predictors:
         request = {"asked": _bounded([asked]), "writing": writing.model_dump() if writing else None, "stream": True}
         with self._loaded(folder, task) as child:
             child.send(request)
-            end = monotonic() + self._settings.limits.predict_timeout
+            end = monotonic() + self._patience
             try:
                 while "piece" in (answer := child.read(end - monotonic())):
                     yield str(answer["piece"])
@@ -80,6 +84,10 @@ class Predictors:
                 while "piece" in child.read(end - monotonic()):
                     continue
                 raise
+
+    @property
+    def _patience(self) -> float:
+        return _PATIENCE * self._settings.limits.predict_timeout
 
     def close(self) -> None:
         """End the process."""
@@ -94,18 +102,25 @@ class Predictors:
         try:
             yield self._child_of(folder, task)
         except UserError as error:
-            if error.code != "predict_failed":
+            if error.code in _UNUSABLE:
                 self._drop()
             raise
         finally:
             self._lock.release()
 
     def _child_of(self, folder: Path, task: str) -> "_Child":
-        key = (str(folder), (folder / "config.json").stat().st_mtime_ns, task)
+        try:
+            key = (str(folder), (folder / "config.json").stat().st_mtime_ns, task)
+        except OSError as error:
+            raise UserError("model_not_loadable", name=folder.name) from error
         if self._child is None or self._child.key != key or not self._child.alive():
             self._drop()
             self._child = _Child(self._settings, folder, task, key)
-            self._child.read(_LOADING_SECONDS)
+            try:
+                self._child.read(_LOADING_SECONDS)
+            except UserError:
+                self._drop()
+                raise
         self._end_when_idle()
         return self._child
 

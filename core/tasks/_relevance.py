@@ -26,6 +26,9 @@ _BY_METHOD = {
     "few": frozenset[str](),
 }
 
+# What a task uses and a method does not: where the body only reads, nothing is dropped.
+_UNUSED = {"quick": frozenset({"dropout"})}
+
 
 def relevant(uses: frozenset[str], method: str) -> frozenset[str]:
     """Names of the fields of TrainSpec that matter.
@@ -34,4 +37,5 @@ def relevant(uses: frozenset[str], method: str) -> frozenset[str]:
         uses: what the task declares.
         method: value of `TrainSpec.method`.
     """
-    return frozenset((_ALWAYS | _BY_METHOD[method] | uses) & {*knobs(), *switches()})
+    named = _ALWAYS | _BY_METHOD[method] | (uses - _UNUSED.get(method, frozenset()))
+    return frozenset(named & {*knobs(), *switches()})

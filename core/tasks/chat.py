@@ -52,7 +52,8 @@ class Chat(LanguageModel):
             UserError: `model_without_end`, and as for every language model.
         """
         model, tokenizer = super().load(folder, split, spec)
-        notes.note(model, instruction=spec.instruction.strip())
+        system_turn = _dialogue.dialect(tokenizer).system
+        notes.note(model, instruction=spec.instruction.strip(), system_turn=system_turn)
         return model, tokenizer
 
     def ends(self, tokenizer: Any) -> list[int]:

@@ -45,6 +45,8 @@ def train(
     device = detect()
     report(events.Started(device=device.as_dict()))
     task = find(spec.task)
+    if spec.method not in task.methods:
+        raise UserError("method_unsupported", method=spec.method)
     base = resolve(spec.model, settings, runs, owner, prepare=True)
     verify_starter(base)
 

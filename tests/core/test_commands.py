@@ -53,7 +53,9 @@ def command(home, *arguments, language="C.UTF-8", environment=None):
 def trained(tmp_path_factory, body, weather):
     """(home, answer, stderr) of a real training."""
     home = tmp_path_factory.mktemp("home")
-    chosen = [f"--set={pair}" for pair in ("method=full", "learning_rate=3e-3", "epochs=6", "batch_size=8", "max_length=32")]
+    chosen = [
+        f"--set={pair}" for pair in ("method=full", "learning_rate=3e-3", "epochs=6", "batch_size=8", "max_length=32")
+    ]
     status, answer, said = command(
         home, "train", "--task", "classification", "--data", weather, "--text", "note", "--label", "kind",
         "--model", body, *chosen,
@@ -271,6 +273,7 @@ def test_a_bad_file_gets_one_plain_sentence(name, language, tmp_path, capsys, mo
         ["--text", "nosuchcolumn"],
         ["--text", "label"],
         ["--task", "juggling"],
+        ["--task", "translation", "--text", "text", "--label", "label", "--set", "method=quick"],
         ["--model", "../../etc"],
         ["--model", "a/b/c"],
         ["--model", "no space/allowed"],

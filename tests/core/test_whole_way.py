@@ -24,6 +24,7 @@ from core.runs.store import RunStore
 from core.settings import Settings
 from core.spec import DataChoice, ModelChoice, TrainSpec, build
 from core.tasks.base import find, judged_rows
+from core.terminal import Terminal
 from core.training import checkpoints
 from core.training.loop import InterruptedRunError, Signals
 from core.training.run import train
@@ -53,7 +54,10 @@ def pair(i: int) -> dict[str, str]:
 
 
 def document(i: int) -> dict[str, str]:
-    return {"text": f"the {phrase(i)} {i} was late. it came again and {phrase(3 * i)}", "summary": f"{phrase(i)} late"}
+    return {
+        "text": f"the {phrase(i)} {i} was late. it came again and {phrase(3 * i)}",
+        "summary": f"{phrase(i)} was late and {phrase(i + 3)}",
+    }
 
 
 def exchange(i: int) -> dict[str, str]:
@@ -444,3 +448,99 @@ def test_conversations_are_learned_judged_and_gone_on_with(model, tmp_path):
     _, one, _ = command(home, "predict", "--model", answer["run"], "where is my box")
     with out.open(newline="", encoding="utf-8-sig") as file:
         assert list(csv.DictReader(file))[-1]["prediction"] == one["answer"]
+
+
+# -- what cannot work is said
+
+T5 = Way("translation", "t5", "full", LANGUAGES)
+REFUSED = {
+    "encoder_for_writing": ("model_wrong_kind", Way("summarization", "bert", "full"), {}),
+    "encoder_for_chat": ("model_wrong_kind", Way("chat", "bert", "lora"), {}),
+    "encoder_decoder_for_chat": ("model_wrong_kind", Way("chat", "t5", "lora"), {}),
+    "model_without_labels": ("model_wrong_kind", Way("classification", "marian", "full"), {}),
+    "target_unknown": ("language_pair_unknown", Way("translation", "marian", "full"), {"target_language": "sw"}),
+    "source_unknown": (
+        "language_pair_unknown",
+        Way("translation", "mbart", "full"),
+        LANGUAGES | {"source_language": "xx"},
+    ),
+    "answers_too_long": ("target_longer_than_limit", Way("summarization", "bart", "full"), {"max_target_length": 8}),
+    "no_room_for_answers": ("no_answer_fits", Way("chat", "llama", "lora"), {"max_length": 16}),
+    "no_room_for_texts": ("instruction_too_long", Way("translation", "llama", "full"), {"instruction": "say it " * 60}),
+    "head_of_a_writer": ("method_unsupported", Way("translation", "t5", "head", LANGUAGES), {}),
+    "quick_writer": ("method_unsupported", Way("translation", "t5", "quick", LANGUAGES), {}),
+    "few_for_chat": ("method_unsupported", Way("chat", "llama", "few"), {}),
+    "rounded_without_cuda": ("quantization_needs_cuda", Way("chat", "llama", "lora"), {"quantization": "4"}),
+    "rounded_without_matrices": ("quantization_needs_lora", Way("chat", "llama", "full"), {"quantization": "8"}),
+    "layers_all_frozen": ("layers_all_frozen", Way("chat", "llama", "lora"), {"freeze_layers": 9}),
+}
+
+
+def check_sentence(error):
+    """One sentence in each language, with every fact in its place."""
+    for language in ("en", "zh-CN"):
+        said = io.StringIO()
+        Terminal(language, said).error(error)
+        (line,) = said.getvalue().splitlines()
+        assert line[-1] in ".。", line
+        assert "{" not in line
+        assert any("一" <= c <= "鿿" for c in line) == (language == "zh-CN")
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_work_ends_with_its_own_reason(case, house, model):
+    code, way, choices = REFUSED[case]
+    with pytest.raises(UserError) as told:
+        house.train(house.spec(way, model(way.family), **choices))
+    assert told.value.code == code
+    check_sentence(told.value)
+
+
+def test_weights_in_a_pickle_are_refused(house, tmp_path):
+    pickled = tiny.encoder_decoder(tmp_path / "pickled", "t5")
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    with pytest.raises(UserError, match="model_not_safetensors") as told:
+        house.train(house.spec(T5, pickled))
+    check_sentence(told.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "code", "family", "files_of", "gated"),
+    [
+        ("translation", "model_gated", "t5", ("config.json", "model.safetensors"), "manual"),
+        ("translation", "model_not_safetensors", "t5", ("config.json", "pytorch_model.bin"), False),
+        ("chat", "model_wrong_kind", "bert", ("config.json", "model.safetensors"), False),
+    ],
+)
+def test_a_model_of_the_hub_that_cannot_work_is_refused_before_it_is_fetched(
+    task, code, family, files_of, gated, fake_hub, model, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HF_ENDPOINT", fake_hub.url)
+    content = {name: (model(family) / name).read_bytes() for name in ("config.json", "model.safetensors")}
+    content["pytorch_model.bin"] = content["model.safetensors"]
+    fake_hub.add("org/base", {name: content[name] for name in files_of}, gated=gated)
+    given = ["train", "--task", task, "--data", written(tmp_path, task, 60), "--model", "org/base"]
+    status, answer, said = command(tmp_path / "home", *given)
+    assert (status, answer) == (2, None)
+    (line,) = said.splitlines()
+    assert "org/base" in line
+    assert code == {"accept": "model_gated", "safetensors": "model_not_safetensors"}.get(
+        next((word for word in ("accept", "safetensors") if word in line), ""), "model_wrong_kind"
+    )
+
+
+def test_a_model_without_chat_template_and_padding_learns_to_chat(house, tmp_path):
+    plain = tiny.language_model(tmp_path / "plain", "gpt2", chat_template=False)
+    report, folder = house.train(house.spec(Way("chat", "gpt2", "full"), plain))
+    assert report["use"]["chat_template"]
+    assert (folder / "model" / "chat_template.jinja").is_file()
+
+
+@pytest.mark.parametrize("way", [Way("multi_label", "bert", "full"), T5, Way("translation", "llama", "lora")],
+                         ids=lambda way: way.name)  # fmt: skip
+def test_texts_longer_than_the_model_reads_are_cut(way, house, model, monkeypatch):
+    monkeypatch.setitem(ROWS, way.task, lambda i, row=ROWS[way.task]: row(i) | {next(iter(row(i))): f"rain {i} " * 400})
+    choices = {"max_length": 8192, "instruction": "say it"}
+    report, _ = house.train(house.spec(way, model(way.family), 30, epochs=1, **choices))
+    most = {"bert": 64, "t5": 8192, "llama": 128}[way.family]
+    assert report["use"]["max_length"] == most
