@@ -6,9 +6,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast, set_seed
+
+# Threads would wait for one another longer than a tiny model takes, and very long where other work goes on.
+torch.set_num_threads(1)
 
 WORDS = [
     "red",

@@ -7,12 +7,11 @@ from core.errors import Fact
 from core.models.architectures import Kind
 from core.spec import knobs
 from core.tasks.base import Task
+from core.training.few import FEWEST, MEASURED, MOST
 
 if TYPE_CHECKING:
     from core.models.sizing import ModelFacts
 
-# Of each class, so few examples are taken in better by comparing texts with one another (Tunstall et al., 2022).
-FEW_ROWS = (8, 50)
 # From this size on, all weights of a model that writes take more memory and time than what they add is worth.
 _LORA_FROM = 100_000_000
 # Families that were pretrained with Adafactor, and want larger steps of Adam: transformers' documentation of T5.
@@ -115,8 +114,8 @@ def recommend_method(task: Task | None, facts: "ModelFacts | None", rows_per_cla
     known, millions = task.methods, round(facts.parameters / 1e6) if facts else round(_MINILM / 1e6)
     fewest, most = rows_per_class or (0, 0)
     body = facts.kind if facts else "encoder"
-    if "few" in known and body == "encoder" and FEW_ROWS[0] <= fewest and most <= FEW_ROWS[1]:
-        return Advice("few", "method_few_rows", {"fewest": fewest, "most": most})
+    if "few" in known and body == "encoder" and FEWEST <= fewest and most <= MOST:
+        return Advice("few", "method_few_rows", {"fewest": fewest, "most": most, **MEASURED})
     if facts and "lora" in known:
         if body == "decoder" and facts.parameters >= _LORA_FROM:
             return Advice("lora", "method_large_writer", {"millions": millions})

@@ -1,6 +1,9 @@
 """Questions to a model in a process of its own."""
 
+import io
+import json
 import os
+import queue
 import signal
 import time
 from contextlib import closing
@@ -14,6 +17,7 @@ from pydantic import ValidationError
 from core.data.preparing import Split
 from core.errors import UserError
 from core.inference.client import Predictors
+from core.inference.server import _answer
 from core.settings import Limits, Settings
 from core.spec import DataChoice, Writing, build
 from core.tasks.base import find
@@ -122,6 +126,39 @@ class TestStreams:
             Writing(max_new_tokens=513)
         with pytest.raises(ValidationError):
             Writing(temperature=float("nan"))
+
+
+class TestStopping:
+    """The two ends by themselves: a tiny model may have ended before it is stopped."""
+
+    def test_who_leaves_says_stop_and_hears_the_rest(self, tmp_path, monkeypatch):
+        class Child:
+            def __init__(self):
+                self.sent, self.answers = [], [{"piece": "a"}, {"piece": "b"}, {"done": True}]
+
+            def send(self, request):
+                self.sent.append(request)
+
+            def read(self, seconds):
+                return self.answers.pop(0)
+
+        predictors, child = Predictors(Settings(home=tmp_path)), Child()
+        monkeypatch.setattr(predictors, "_child_of", lambda folder, task: child)
+        with closing(predictors.stream(tmp_path, "the sun", "text_generation")) as pieces:
+            assert next(pieces) == "a"
+        assert child.sent[1:] == [{"stop": True}]
+        assert not child.answers
+
+    def test_the_process_goes_no_further_when_something_is_asked_meanwhile(self):
+        class Endless:
+            def stream(self, model, tokenizer, asked, device, writing):
+                while True:
+                    yield "again "
+
+        answers, requests = io.StringIO(), queue.Queue()
+        requests.put({"stop": True})
+        _answer(answers, {"asked": ["the sun"], "stream": True}, requests, (Endless(), None, None, None))
+        assert [json.loads(line) for line in answers.getvalue().splitlines()] == [{"piece": "again "}, {"done": True}]
 
 
 @pytest.mark.real

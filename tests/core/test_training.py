@@ -197,7 +197,7 @@ def test_a_worker_outlives_the_app_and_is_adopted(body, tmp_path):
     runs = RunStore(settings.home)
     first = Supervisor(settings, runs, seconds=0.05)
     first.start()
-    record = first.submit(spec(add_table(settings, tmp_path), body), "local")
+    record = first.submit(spec(add_table(settings, tmp_path), body, epochs=2), "local")
     until(lambda: runs.get(record.id).state == "RUNNING")
     children = dict(first._children)
     first._children.clear()  # as if this process were gone: nobody waits for the worker any more
