@@ -114,7 +114,7 @@ def recommend_method(task: Task | None, facts: "ModelFacts | None", rows_per_cla
     known, millions = task.methods, round(facts.parameters / 1e6) if facts else round(_MINILM / 1e6)
     fewest, most = rows_per_class or (0, 0)
     body = facts.kind if facts else "encoder"
-    if "few" in known and body == "encoder" and FEWEST <= fewest and most <= MOST:
+    if "few" in known and body == "encoder" and fewest >= FEWEST and most <= MOST:
         return Advice("few", "method_few_rows", {"fewest": fewest, "most": most, **MEASURED})
     if facts and "lora" in known:
         if body == "decoder" and facts.parameters >= _LORA_FROM:
