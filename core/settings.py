@@ -101,7 +101,7 @@ def terminal_language() -> str:
 # What a child process may know: enough to find Python, libraries and a temporary folder, and nothing secret.
 _PASSED_ON = (
     "PATH", "LANG", "LC_ALL", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH",
-    "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "SSL_CERT_FILE", "HTTPS_PROXY", "NO_PROXY",
+    "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "SSL_CERT_FILE", "HTTPS_PROXY", "NO_PROXY",
 )  # fmt: skip
 
 

@@ -1,9 +1,13 @@
 """What several parts of the tests need."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Threads that wait by spinning make a tiny model many times slower where other work goes on beside it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from tests import fakehub
 

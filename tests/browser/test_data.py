@@ -121,7 +121,7 @@ def test_a_folder_of_texts_and_each_sample_open(window: Open, tmp_path: Path) ->
         page.get_by_role("option", name=name).click()
         page.get_by_role("button", name="Try the sample").click()
         expect(page.locator("#task input")).to_have_value(re.compile(task))
-        expect(page.locator(".ready:visible")).to_contain_text("not be trained on yet")
+        expect(page.locator(".ready:visible")).to_contain_text("Your data is ready", timeout=30_000)
 
 
 @pytest.mark.timeout(240)

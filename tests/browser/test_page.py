@@ -63,7 +63,7 @@ def test_from_upload_to_prediction_and_download(
     expect(page.locator(".bars .bar").first).to_be_visible()
     expect(page.locator("svg.histogram")).to_be_visible()
     page.get_by_role("button", name=words["next"]).click()
-    expect(page.locator(".fits.yes")).to_be_visible()
+    expect(page.locator(".model .fits.yes")).to_be_visible()
     smallest_settings(page)
 
     go(page, "training")

@@ -150,14 +150,13 @@ class TestStopping:
         assert not child.answers
 
     def test_the_process_goes_no_further_when_something_is_asked_meanwhile(self):
-        class Endless:
+        class Talkative:
             def stream(self, model, tokenizer, asked, device, writing):
-                while True:
-                    yield "again "
+                yield from ["again "] * 3
 
         answers, requests = io.StringIO(), queue.Queue()
         requests.put({"stop": True})
-        _answer(answers, {"asked": ["the sun"], "stream": True}, requests, (Endless(), None, None, None))
+        _answer(answers, {"asked": ["the sun"], "stream": True}, requests, (Talkative(), None, None, None))
         assert [json.loads(line) for line in answers.getvalue().splitlines()] == [{"piece": "again "}, {"done": True}]
 
 

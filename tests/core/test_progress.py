@@ -35,6 +35,14 @@ def test_progress_goes_on_and_ends_at_one():
     assert progress.seconds_left is None
 
 
+def test_a_part_that_takes_long_tells_its_rows_and_the_next_one_begins_at_none():
+    told = [events.Phase(name="testing"), events.Phase(name="testing", done=3, total=9)]
+    progress = fold([events.Started(device={}), *told])
+    assert (progress.phase, progress.done, progress.total) == ("testing", 3, 9)
+    progress = fold([events.Phase(name="saving")], progress)
+    assert (progress.phase, progress.done, progress.total) == ("saving", 0, 0)
+
+
 def test_a_new_attempt_begins_anew():
     progress = fold([events.Started(device={}), step(4), events.Started(device={}), step(1)])
     assert progress.losses == [(1, 1.0)]
