@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from core.device import Device
+from core.errors import UserError
 from core.models import heads
 from core.spec import TrainSpec
 from core.tasks._batches import batches
@@ -67,6 +68,9 @@ def read(
 
     Batches are of about equal length, so that little is padded, and come in random order, so that any first part of
     them is a fair one. The longest comes first: if memory does not suffice for it, this shows at once.
+
+    Raises:
+        UserError: `features_not_finite` where the model's numbers are damaged.
     """
     import numpy as np
     import torch
@@ -83,6 +87,8 @@ def read(
         autocast = torch.autocast(device.kind, torch.bfloat16, enabled=device.precision == "bfloat16")
         with torch.inference_mode(), autocast:
             for name, values in of_batch(model, batch.to(device.kind), poolings).items():
+                if not bool(values.isfinite().all()):
+                    raise UserError("features_not_finite")
                 found[name].append(values)
         done += places
         if tell(len(places)):

@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from datasets import Dataset
 from sklearn.linear_model import LogisticRegression
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
 
 from core.data.preparing import Split
 from core.device import Device
+from core.errors import UserError
 from core.models import heads, notes
 from core.models.adapting import adapt
 from core.spec import DataChoice, TrainSpec
@@ -227,3 +229,13 @@ def test_a_feature_that_never_changes_does_no_harm():
     )
     assert all(torch.isfinite(head.logits(given)).all() for head in found)
     assert (found[-1].logits(given).argmax(dim=1) == targets).all()
+
+
+def test_a_damaged_model_is_named(tmp_path):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny.classifier(tmp_path), dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    with torch.no_grad():
+        model.bert.embeddings.word_embeddings.weight.fill_(float("nan"))
+    rows = Dataset.from_dict({"input_ids": [[2, 7, 3]], "labels": [0]})
+    with pytest.raises(UserError, match="features_not_finite"):
+        features.read(model, rows, (features.AS_IT_IS,), DataCollatorWithPadding(tokenizer), CPU, 1, lambda rows: False)
