@@ -7,7 +7,7 @@ from core.errors import Fact
 from core.models.architectures import Kind
 from core.spec import knobs
 from core.tasks.base import Task
-from core.training.few import FEWEST, MEASURED, MOST
+from core.training import few
 
 if TYPE_CHECKING:
     from core.models.sizing import ModelFacts
@@ -114,8 +114,8 @@ def recommend_method(task: Task | None, facts: "ModelFacts | None", rows_per_cla
     known, millions = task.methods, round(facts.parameters / 1e6) if facts else round(_MINILM / 1e6)
     fewest, most = rows_per_class or (0, 0)
     body = facts.kind if facts else "encoder"
-    if "few" in known and body == "encoder" and fewest >= FEWEST and most <= MOST:
-        return Advice("few", "method_few_rows", {"fewest": fewest, "most": most, **MEASURED})
+    if "few" in known and body == "encoder" and few.offered(fewest, most):
+        return Advice("few", "method_few_rows", {"fewest": fewest, "most": most, **few.MEASURED})
     if facts and "lora" in known:
         if body == "decoder" and facts.parameters >= _LORA_FROM:
             return Advice("lora", "method_large_writer", {"millions": millions})
