@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BROWSER_TESTS ?= tests/browser
+OTHER_TESTS ?= tests/core tests/ui
 # Debian's name and its cousins'.
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
@@ -37,8 +39,11 @@ ifeq ($(CHROMIUM),)
 	else echo "No Chromium here: the browser tests will be skipped. Install it with: sudo apt-get install chromium fonts-noto-cjk"; fi
 endif
 
+# The browser's tests wait much and compute little: they run beside the others, and their words come at the end.
 test: $(VENV)/development browser
-	$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(BROWSER_TESTS) >$(VENV)/browser.log 2>&1 & browser=$$!; \
+	$(BIN)/python -m pytest $(OTHER_TESTS); others=$$?; \
+	wait $$browser; page=$$?; cat $(VENV)/browser.log; exit $$((others | page))
 
 lint: $(VENV)/development
 	$(BIN)/ruff check .
