@@ -1,7 +1,7 @@
 """From flags to values: who owns what is made, knobs and switches, fixes, columns, ways of reading."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.data.doctor.chat import turns
 from core.data.doctor.examining import Fixes
@@ -91,11 +91,3 @@ def columns_named(given: argparse.Namespace, shape: Shape, frame: "pd.DataFrame"
         several = role_of.many and value not in frame.columns and "," in value
         found[name] = tuple(part.strip() for part in value.split(",")) if several else value
     return found
-
-
-def value_of(words: str) -> Any:
-    """A number where it is one, else the words."""
-    try:
-        return float(words)
-    except ValueError:
-        return words

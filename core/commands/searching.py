@@ -1,4 +1,4 @@
-"""`search`: models to start from, of the catalogue and of the Hub."""
+"""`search`: models of the Hub to start from."""
 
 import argparse
 from dataclasses import asdict

@@ -130,7 +130,8 @@ def _augment(given: argparse.Namespace, task: Task) -> AugmentChoice:
 def _columns(given: argparse.Namespace, shape: Shape, tables: TableStore, table: Table) -> Columns:
     asked = columns_named(given, shape, tables.frame(table.id, OWNER, rows=1))
     columns: Columns = {**understand(tables.frame(table.id, OWNER, rows=SAMPLE_ROWS), shape.task).columns, **asked}
-    if shape.task == "chat" and asked.keys() & {"prompt", "answer"}:
+    # Who names other columns does not mean the conversations that were guessed.
+    if asked and "messages" not in asked:
         columns.pop("messages", None)
     if missing := shape.missing(columns):
         raise UserError("column_not_guessed", role=missing, columns=", ".join(table.columns[:20]))
@@ -152,7 +153,7 @@ def _model_choice(name: str, task: Task, settings: Settings, runs: RunStore) -> 
 
     token, model_id = get_token(), fetching.check_id(name)
     try:
-        found = fetching.look_up(model_id, settings, token, kinds=task.kinds)
+        found = fetching.look_up(model_id, settings, token, kinds=task.kinds, labels=not task.writes)
     except UserError as error:
         here = fetching.installed(model_id, settings, OWNER)
         if error.code != "hub_unreachable" or not here:

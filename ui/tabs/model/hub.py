@@ -139,10 +139,10 @@ def use(
     if not (name or "").strip():
         raise UserError("model_id_malformed", name="")
     yield {"progress": progress(text("models.asking"), 0.0), "use": gr.Button(interactive=False)}
-    known, kinds = token.strip() or visit.token, choices.task_of(visit).kinds
+    known, task = token.strip() or visit.token, choices.task_of(visit)
     with ThreadPoolExecutor(1) as pool:
         try:
-            found = fetching.look_up(str(name), house.settings, known, kinds=kinds)
+            found = fetching.look_up(str(name), house.settings, known, kinds=task.kinds, labels=not task.writes)
             done = [0, max(1, found.bytes)]
             work = pool.submit(fetching.fetch, found, house.settings, known, visit.owner, _note(done))
             while not work.done():
