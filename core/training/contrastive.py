@@ -100,6 +100,9 @@ def fit(
     batches = _batches(rows, len(split.labels), plan.rows, task.collate(model, tokenizer), spec.seed)
     done = _draw_together(model, batches, plan, device, report, signals)
     model.requires_grad_(False)
+    if done < plan.steps:
+        # Who asked to end is heard: the few rows are still read whole, or the head would miss classes.
+        signals = replace(signals, stop=lambda: False)
     ended = quick.fit_head(
         task, model, tokenizer, split, spec, device, folder, report, signals, (plan.pooling,), after=done
     )

@@ -19,7 +19,8 @@ _T5_LIKE = frozenset({"t5", "mt5", "umt5", "longt5"})
 _MINILM = 22_713_216
 # Tokens that SmolLM2's chat template puts around a question and its answer, with its own system prompt.
 _AROUND_A_TURN = 32
-# What is fitted at once, on features that are computed once, has no steps.
+# Methods without steps to choose, and why: what is fitted at once has none, what compares texts has its own.
+_WITHOUT_STEPS = {"quick": "unused_by_quick", "few": "unused_by_few"}
 _STEPS = ("learning_rate", "batch_size", "epochs", "weight_decay", "warmup_ratio", "dropout")
 
 
@@ -94,8 +95,8 @@ def recommend(
         "epochs": _epochs(case, int(batch.value)),
         "max_length": _max_length(case),
     }
-    if case.method == "quick":
-        advice |= {name: Advice(knobs()[name].default, "unused_by_quick") for name in _STEPS}
+    if case.method in _WITHOUT_STEPS:
+        advice |= {name: Advice(knobs()[name].default, _WITHOUT_STEPS[case.method]) for name in _STEPS}
     if not task:
         return advice
     advice |= {name: Advice(knob.default, "usual_value") for name, knob in knobs("adapting").items()}
@@ -131,8 +132,6 @@ def _learning_rate(case: _Case) -> Advice:
     facts: dict[str, Fact] = {"millions": case.millions}
     if case.method == "head":
         return Advice(3e-3, "rate_head")
-    if case.method == "few":
-        return Advice(2e-5, "rate_few")
     if case.method == "lora":
         return Advice(_lora_rate(case), "rate_lora", facts)
     if case.kind == "decoder":
@@ -167,8 +166,6 @@ def _batch_size(case: _Case) -> Advice:
 def _epochs(case: _Case, batch: int) -> Advice:
     """Models that write are taught in few passes; others about 200 steps at least, 2 passes at least, 12 at most."""
     facts: dict[str, Fact] = {"rows": case.rows}
-    if case.method == "few":
-        return Advice(1, "epochs_few")
     if case.writes and case.kind == "decoder":
         return Advice(3 if case.rows < 500 else 2 if case.rows < 2_000 else 1, "epochs_for_writing", facts)
     per_epoch = max(1, -(-case.rows // batch))

@@ -71,7 +71,6 @@ def test_how_much_is_changed(task, facts, rows_per_class, method, reason):
     [
         ("classification", MINILM, "full", 2e-4),
         ("classification", BERT, "full", 2e-5),
-        ("classification", MINILM, "few", 2e-5),
         ("chat", SMOLLM, "full", 2e-5),
         ("translation", T5, "full", 1e-4),
         ("translation", MARIAN, "full", 5e-5),
@@ -99,7 +98,14 @@ def test_writers_are_taught_in_few_passes():
     assert advice_for("chat", SMOLLM)["batch_size"].value == 4
     few, many = (advice_for("translation", MARIAN, rows=n)["epochs"].value for n in (200, 20_000))
     assert (few, many) == (6, 1)
-    assert values(advice_for("classification", rows_per_class=(8, 20)), "method", "epochs") == ("few", 1)
+
+
+def test_methods_without_steps_to_choose_say_so():
+    found = advice_for("classification", rows_per_class=(8, 20))
+    assert found["method"].value == "few"
+    for name in ("learning_rate", "batch_size", "epochs", "weight_decay", "warmup_ratio"):
+        assert found[name].reason == "unused_by_few"
+    assert found["max_length"].reason == "length_for_texts"
 
 
 def test_a_decoder_has_room_for_question_and_answer():
