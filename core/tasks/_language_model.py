@@ -4,13 +4,14 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from core.errors import UserError
 from core.models import notes
 from core.spec import TrainSpec, Writing, writing_of
 from core.tasks import _batches, _packing
-from core.tasks.base import Asked, ModelKind, Prediction, Task
+from core.tasks._written import Written
+from core.tasks.base import Asked, ModelKind, Prediction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,16 +27,13 @@ _PATIENCE = 30.0
 _LONGEST_PROMPT = 8192
 
 
-class LanguageModel(Task):
+class LanguageModel(Written):
     """Continued training of a decoder-only model; what is read and what is learned of it is the task's."""
 
-    training_metric = "token_accuracy"
-    chooses_by: ClassVar[Literal["metric", "loss"]] = "loss"
     kinds: ClassVar[tuple[ModelKind, ...]] = ("decoder",)
     methods: ClassVar[tuple[str, ...]] = ("lora", "full")
     uses: ClassVar[frozenset[str]] = frozenset({"packing", "dropout", "max_new_tokens", "temperature", "top_p", "stop"})
     starters: ClassVar[tuple[str, ...]] = ("smollm2",)
-    most_validated: ClassVar[int] = 500
     most_judged: ClassVar[int] = 100
     pipeline_tag = "text-generation"
 
@@ -116,14 +114,6 @@ class LanguageModel(Task):
             return _batches.token_loss(outputs, labels)
 
         return mean
-
-    def reduce_logits(self, logits: Any, labels: Any) -> Any:
-        """The likeliest token at each place: logits over a vocabulary would fill the memory."""
-        return _batches.likeliest(logits)
-
-    def evaluation_scores(self, logits: Any, label_ids: Any) -> dict[str, float]:
-        """Share of the tokens that are guessed right when those before are given."""
-        return {"token_accuracy": _batches.token_accuracy(logits, label_ids)}
 
     @abstractmethod
     def prompts(self, model: Any, tokenizer: Any, asked: Sequence[Asked], limit: int) -> list[tuple[list[int], bool]]:

@@ -13,7 +13,8 @@ from core.spec import TrainSpec, Writing, writing_of
 from core.tasks import _batches, _prompts
 from core.tasks._language_codes import tell_languages
 from core.tasks._reading import Reading, examples, prompt, reading_of
-from core.tasks.base import Answering, Answers, Asked, ModelKind, Prediction, Task
+from core.tasks._written import Written
+from core.tasks.base import Answering, Answers, Asked, ModelKind, Prediction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,15 +31,13 @@ _ENOUGH_ROWS = 8
 _LANGUAGE_ROWS = 500
 
 
-class TextToText(Task):
+class TextToText(Written):
     """A text for a text, by an encoder-decoder or by a decoder-only model that is told what to do.
 
     Attributes:
         text_column, answer_column: roles of what is read and what is written.
     """
 
-    training_metric = "token_accuracy"
-    chooses_by: ClassVar[Literal["metric", "loss"]] = "loss"
     kinds: ClassVar[tuple[ModelKind, ...]] = ("seq2seq", "decoder")
     methods: ClassVar[tuple[str, ...]] = ("full", "lora")
     uses: ClassVar[frozenset[str]] = frozenset(
@@ -47,7 +46,6 @@ class TextToText(Task):
     )
     starters: ClassVar[tuple[str, ...]] = ("smollm2",)
     answers: ClassVar[Answering] = "text"
-    most_validated: ClassVar[int] = 500
     most_judged: ClassVar[int] = 200
     text_column: ClassVar[str]
     answer_column: ClassVar[str]
@@ -152,14 +150,6 @@ class TextToText(Task):
         """Cross-entropy of the answers' tokens."""
         return _batches.token_loss
 
-    def reduce_logits(self, logits: Any, labels: Any) -> Any:
-        """The likeliest token at each place: logits over a vocabulary would fill the memory."""
-        return _batches.likeliest(logits)
-
-    def evaluation_scores(self, logits: Any, label_ids: Any) -> dict[str, float]:
-        """Share of the answers' tokens that are guessed right when those before are given."""
-        return {"token_accuracy": _batches.token_accuracy(logits, label_ids)}
-
     def asked(self, rows: "pd.DataFrame") -> list[Asked]:
         """The texts."""
         return [*self._texts(rows)]
@@ -222,23 +212,13 @@ class TextToText(Task):
         encoded, _ = examples(tokenizer, reading_of(model), self._texts(rows), self.references(rows))
         return Answers(written, token_losses(model, tokenizer, encoded, device))
 
-    def judge(
-        self, rows: "pd.DataFrame", labels: tuple[str, ...], ours: Answers, others: dict[str, Answers]
-    ) -> dict[str, Any]:
-        """See `core.evaluation.texts.judge_texts`."""
-        from core.evaluation.texts import judge_texts
+    def shown(self, rows: "pd.DataFrame") -> list[str]:
+        """The texts."""
+        return [str(text) for text in self.asked(rows)]
 
-        return judge_texts(
-            self.asked(rows),
-            self.references(rows),
-            ours,
-            others,
-            metrics=self.metrics,
-            main_metric=self.main_metric,
-            rows_numbers=[int(number) for number in rows["row"]],
-            shown_texts=self._texts(rows),
-            language=_language(rows[self.answer_column]),
-        )
+    def answer_language(self, rows: "pd.DataFrame") -> str:
+        """As far as it can be told from the answers."""
+        return _language(rows[self.answer_column])
 
 
 def _language(texts: "pd.Series[str]") -> str:

@@ -123,22 +123,9 @@ class Chat(LanguageModel):
         found = nearest_answers(_last_questions(split.train), self.references(split.train), _last_questions(rows))
         return {"nearest": Answers([Prediction(answer) for answer in found])}
 
-    def judge(
-        self, rows: "pd.DataFrame", labels: tuple[str, ...], ours: Answers, others: dict[str, Answers]
-    ) -> dict[str, Any]:
-        """See `core.evaluation.texts.judge_texts`."""
-        from core.evaluation.texts import judge_texts
-
-        return judge_texts(
-            self.asked(rows),
-            self.references(rows),
-            ours,
-            others,
-            metrics=self.metrics,
-            main_metric=self.main_metric,
-            rows_numbers=[int(number) for number in rows["row"]],
-            shown_texts=_last_questions(rows),
-        )
+    def shown(self, rows: "pd.DataFrame") -> list[str]:
+        """The last questions."""
+        return _last_questions(rows)
 
 
 TASK = Chat()

@@ -119,22 +119,9 @@ class TextGeneration(LanguageModel):
         """None: no simple method says how likely a text is to the same tokens."""
         return {}
 
-    def judge(
-        self, rows: "pd.DataFrame", labels: tuple[str, ...], ours: Answers, others: dict[str, Answers]
-    ) -> dict[str, Any]:
-        """See `core.evaluation.texts.judge_texts`."""
-        from core.evaluation.texts import judge_texts
-
-        return judge_texts(
-            self.asked(rows),
-            self.references(rows),
-            ours,
-            others,
-            metrics=self.metrics,
-            main_metric=self.main_metric,
-            rows_numbers=[int(number) for number in rows["row"]],
-            shown_texts=[str(text) for text in self.asked(rows)],
-        )
+    def shown(self, rows: "pd.DataFrame") -> list[str]:
+        """The beginnings."""
+        return [str(text) for text in self.asked(rows)]
 
 
 TASK = TextGeneration()
