@@ -1,6 +1,7 @@
 """TrainSpec: every choice a person can make about a run, typed, bounded and serialisable."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -209,10 +210,15 @@ def _bounds(field: FieldInfo) -> tuple[float, float]:
 
 def knobs(group: str | None = None) -> dict[str, KnobField]:
     """All knobs by name, in the order they are declared, or those of one group."""
+    return {name: knob for name, knob in _knobs().items() if group in (None, knob.knob.group)}
+
+
+@cache
+def _knobs() -> dict[str, KnobField]:
     found: dict[str, KnobField] = {}
     for name, field in TrainSpec.model_fields.items():
         knob = next((m for m in field.metadata if isinstance(m, Knob)), None)
-        if knob and group in (None, knob.group):
+        if knob:
             low, high = _bounds(field)
             found[name] = KnobField(name, knob, cast(float, field.default), low, high, field.annotation is int)
     return found
@@ -234,10 +240,15 @@ class SwitchField:
 
 def switches(group: str | None = None) -> dict[str, SwitchField]:
     """All switches by name, in the order they are declared, or those of one group."""
+    return {name: switch for name, switch in _switches().items() if group in (None, switch.switch.group)}
+
+
+@cache
+def _switches() -> dict[str, SwitchField]:
     found: dict[str, SwitchField] = {}
     for name, field in TrainSpec.model_fields.items():
         switch = next((m for m in field.metadata if isinstance(m, Switch)), None)
-        if switch and group in (None, switch.group):
+        if switch:
             choices = (False, True) if field.annotation is bool else get_args(field.annotation)
             found[name] = SwitchField(name, switch, cast("str | bool", field.default), choices)
     return found

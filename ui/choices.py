@@ -48,9 +48,9 @@ def task_of(visit: Visit) -> Task:
 
 def chosen_model(visit: Visit) -> ModelChoice:
     """The model to start from. A starter that cannot do the task gives way to the one that can."""
-    chosen, starters = visit.draft.model, task_of(visit).starters
-    if chosen.source == "starter" and chosen.name not in starters:
-        return ModelChoice(source="starter", name=starters[0])
+    chosen, able = visit.draft.model, task_of(visit).starters
+    if chosen.source == "starter" and chosen.name not in able:
+        return ModelChoice(source="starter", name=able[0])
     return chosen
 
 

@@ -65,9 +65,9 @@ def _run_state(run: RunRecord | None) -> str:
     return "done" if run.has_result else "busy" if going_on(run) else "problem"
 
 
-def card(visit: Visit, tab: str) -> dict[str, Any]:
-    """The values of a tab's `ready` and `next` parts."""
-    way = steps(visit)
+def card(visit: Visit, tab: str, known: dict[str, str] | None = None) -> dict[str, Any]:
+    """The values of a tab's `ready` and `next` parts; `known` are the steps, where they were worked out already."""
+    way = known or steps(visit)
     ready = judge(visit, tab, way)
     label = visit.text(f"next.{ready.target}") if ready.target else ""
     return {

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -11,6 +12,17 @@ from core.errors import UserError
 from core.models.architectures import Kind
 
 MULTILINGUAL = "multilingual"
+
+
+@lru_cache(maxsize=64)
+def _packaged(package: str, name: str) -> Path | None:
+    """Where a file of an installed package lies. Its list of files is long, and a page asks many times a second."""
+    try:
+        files = importlib.metadata.files(package) or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    known = next((file for file in files if str(file) == name), None)
+    return Path(str(known.locate())).resolve() if known else None
 
 
 @dataclass(frozen=True)
@@ -54,13 +66,8 @@ class Starter:
         Raises:
             UserError: `starter_missing`.
         """
-        try:
-            files = importlib.metadata.files(self.package) or []
-        except importlib.metadata.PackageNotFoundError as error:
-            raise UserError("starter_missing", package=self.package) from error
         wanted = self.path if self.format == "gguf" else f"{self.path}/config.json"
-        known = next((f for f in files if str(f) == wanted), None)
-        found = Path(str(known.locate())).resolve() if known else None
+        found = _packaged(self.package, wanted)
         if found is None or not found.is_file():
             raise UserError("starter_missing", package=self.package)
         return found if self.format == "gguf" else found.parent

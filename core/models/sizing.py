@@ -1,6 +1,8 @@
 """What a model needs, from its files alone, and whether that fits on this machine. Imports no torch."""
 
+import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +13,7 @@ from core.errors import UserError
 from core.models import fetching
 from core.models.architectures import Kind, kind_of
 from core.models.catalogue import STARTERS, Starter
-from core.models.loading import check_folder, disk_bytes, parameter_count, resolve, tensor_shapes
+from core.models.loading import check_folder, disk_bytes, resolve, tensor_shapes
 from core.models.shares import Adapting, Shapes, Share, layer_count, share, sketch, whole, width
 from core.runs.store import RunStore
 from core.settings import Settings
@@ -220,11 +222,18 @@ def _name(choice: ModelChoice, runs: RunStore, owner: str) -> str:
 
 
 def _here(folder: Path) -> _Found:
-    tokenizer = folder / "tokenizer.json"
+    known = (file.stat() for file in sorted(folder.glob("*")) if file.suffix in (".json", ".safetensors", ".jinja"))
+    return _read(folder, tuple((stat.st_mtime_ns, stat.st_size) for stat in known))
+
+
+@lru_cache(maxsize=32)
+def _read(folder: Path, state: tuple[tuple[int, int], ...]) -> _Found:
+    """What the files say. A page asks many times a second, and the answer changes only with their state."""
+    tokenizer, shapes = folder / "tokenizer.json", tensor_shapes(folder)
     return _Found(
         config=check_folder(folder),
-        shapes=tensor_shapes(folder),
-        parameters=parameter_count(folder),
+        shapes=shapes,
+        parameters=sum(math.prod(shape) for shape in shapes.values()),
         disk_bytes=disk_bytes(folder),
         tokenizer=tokenizer if tokenizer.is_file() else None,
         downloaded=True,

@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -231,6 +232,7 @@ def judged_rows(task: Task, rows: "pd.DataFrame") -> "pd.DataFrame":
     return rows.iloc[[place * len(rows) // most for place in range(most)]].reset_index(drop=True)
 
 
+@cache
 def all_tasks() -> dict[str, Task]:
     """Every task by id: each module of this package whose name has no leading underscore brings one as `TASK`."""
     package = importlib.import_module("core.tasks")

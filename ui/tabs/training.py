@@ -77,7 +77,7 @@ def poll(visit: Visit) -> dict[str, Any]:
     ready = way["data"] == "done" and way["model"] == "done"
     seen = visit.house.watch.progress(record.id) if record else None
     words = text("training.start_another") if record and not active else text("training.start")
-    shown = card(visit, "training") | {
+    shown = card(visit, "training", way) | {
         "start": gr.Button(words, interactive=ready, visible=not active),
         "stop": gr.Button(
             text("training.stopping") if record and record.state == "STOPPING" else text("training.stop"),
