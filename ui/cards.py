@@ -183,4 +183,4 @@ def samples(text: Text, report: dict[str, Any], most: int = 40) -> str:
     for s in shown:
         told = {"asked": s["text"], "wanted": s["reference"], "written": s["answer"], "before": s.get("before") or ""}
         rows.append([s["row"] if name == "row" else shortened(told[name], 600) for name in names])
-    return table(heads, rows, text("results.samples_title"), "stacked")
+    return table(heads, rows, text("results.samples_title"), "stacked texts")
