@@ -37,12 +37,14 @@ def adapt(model: Any, spec: TrainSpec) -> Any:
     if spec.method == "full":
         _freeze(model, spec)
         return model
+    closed = _closed(model)
     model.requires_grad_(False)
     if spec.method == "head":
         if is_language_model(model):
             raise UserError("method_unsupported", method=spec.method)
         for name in head_modules(model):
             model.get_submodule(name).requires_grad_(True)
+        _close(model, closed)
     return model
 
 
@@ -143,6 +145,19 @@ def is_language_model(model: Any) -> bool:
     return model.get_output_embeddings() is not None
 
 
+def _closed(model: Any) -> set[str]:
+    """Names of what stays as it is whatever the method: the first layer of a head that shall have one layer."""
+    return {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+
+
+def _close(model: Any, names: set[str]) -> None:
+    for name, parameter in model.named_parameters():
+        # So peft calls the copy of a head that is trained.
+        plain = name.removeprefix("base_model.model.").replace(".modules_to_save.default", "")
+        if plain in names:
+            parameter.requires_grad_(False)
+
+
 def head_modules(model: Any) -> list[str]:
     """Names of what a classifier has beside its body: head and pooler, as far as they hold numbers."""
     body = model.base_model
@@ -199,11 +214,13 @@ def _with_matrices(model: Any, spec: TrainSpec) -> Any:
         # GPT-2 keeps its matrices the other way round.
         fan_in_fan_out=isinstance(model.get_submodule(targets[0]), Conv1D),
     )
+    closed = _closed(model)
     with _old_names():
         if getattr(model, "is_quantized", False):
             prepare: Callable[..., Any] = prepare_model_for_kbit_training
             model = prepare(model, use_gradient_checkpointing=False)
         wrapped = get_peft_model(model, config)
+    _close(wrapped, closed)
     # peft has put the folder here that the base was opened from.
     config.base_model_name_or_path = _public_name(spec.model)
     config.revision = spec.model.revision if spec.model.source == "hub" else None

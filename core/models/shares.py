@@ -47,6 +47,7 @@ class Adapting:
     lora_targets: str = str(TrainSpec.model_fields["lora_targets"].default)
     lora_dora: bool = bool(TrainSpec.model_fields["lora_dora"].default)
     quantization: str = str(TrainSpec.model_fields["quantization"].default)
+    head_layers: str = str(TrainSpec.model_fields["head_layers"].default)
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,18 @@ def share(model: Path | Shapes, config: Mapping[str, Any], spec: TrainSpec | Ada
     body = _weights(shapes, config, writes=not labels)
     head = head_size(config, labels) if labels else 0
     total = _count(body) + head
+    # Of a head that shall have one layer, the first that its family brings only hands on, and stays so.
+    closed = width(config) * (width(config) + 1) if labels and spec.head_layers == "one" else 0
     if spec.method == "full":
-        return Share(total - _count(_frozen(body, config, spec)), total)
+        return Share(total - closed - _count(_frozen(body, config, spec)), total)
     if spec.method == "lora":
         matrices = sum(_matrix_numbers(shape, config, spec) for shape in _targets(body, config, spec).values())
-        return Share(matrices + head, total + matrices)
+        return Share(matrices + head - closed, total + matrices)
     if not labels:
         raise UserError("method_unsupported", method=spec.method)
     if spec.method == "few":
         return Share(total, total)
-    return Share(head if spec.method == "head" else labels * (width(config) + 1), total)
+    return Share(head - closed if spec.method == "head" else labels * (width(config) + 1), total)
 
 
 def head_size(config: Mapping[str, Any], labels: int) -> int:

@@ -93,3 +93,17 @@ def test_a_sketch_comes_near_where_the_files_cannot_be_asked(folders, family, ch
     drawn = share(sketch(config_of(folder), parameter_count(folder)), config_of(folder), Adapting(**choices), labels)
     assert drawn.total == pytest.approx(real.total, rel=0.1)
     assert drawn.trainable == pytest.approx(real.trainable, rel=0.1)
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "head"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "electra"])
+def test_a_head_of_one_layer_learns_in_one_layer(folders, family, method):
+    from core.models.heads import reshape
+
+    folder, chosen = folders[family], spec({"method": method, "lora_rank": 4, "head_layers": "one"})
+    model = opened(folder, 5)[0]
+    reshaped = reshape(model, "one", "own") or model
+    found = trainable(adapt(reshaped, chosen))
+    assert share(folder, config_of(folder), chosen, 5) == Share(*found)
+    both = share(folder, config_of(folder), spec({"method": method, "lora_rank": 4}), 5)
+    assert both.trainable > found[0]
