@@ -90,14 +90,13 @@ def fitted(task: Task, split: Split, spec: TrainSpec, device: Device) -> Timed:
     from core.training import checkpoints
 
     with tempfile.TemporaryDirectory() as home:
-        (Path(home) / "checkpoints").mkdir()
         set_seed(spec.seed)
         model, tokenizer = task.load(STARTERS["minilm"].folder(), split, spec)
         model = adapt(model, spec)
         begin, begin_cpu = perf_counter(), process_time()
         fitting(spec.method)(task, model, tokenizer, split, spec, device, Path(home), lambda event: None, _QUIET)
         seconds, cpu = perf_counter() - begin, process_time() - begin_cpu
-        best = checkpoints.newest(Path(home) / "checkpoints")
+        best = checkpoints.best(Path(home))
         assert best is not None
         answers = task.predict(*task.reload(best), task.asked(split.test), device)
     return Timed(seconds, cpu, macro_f1(split, [answer.answer for answer in answers]))

@@ -15,10 +15,15 @@ class _Event(BaseModel):
 
 
 class Started(_Event):
-    """The worker is up and knows its machine."""
+    """The worker is up and knows its machine.
+
+    `step` is where it goes on from, 0 for the beginning; `damaged` counts newer states that could not be used.
+    """
 
     kind: Literal["started"] = "started"
     device: dict[str, Any]
+    step: int = 0
+    damaged: int = 0
 
 
 class Phase(_Event):
@@ -82,6 +87,13 @@ class Saved(_Event):
     step: int
 
 
+class Retrying(_Event):
+    """Memory ran out: the run is tried once more, with so many rows at a time, and learns the same."""
+
+    kind: Literal["retrying"] = "retrying"
+    rows: int
+
+
 class Finished(_Event):
     """All done. `stopped` when the person asked to end early; the best model so far was kept and judged."""
 
@@ -99,7 +111,8 @@ class Failed(_Event):
 
 
 Event = Annotated[
-    Started | Phase | Prepared | Planned | Step | Evaluated | Saved | Finished | Failed, Field(discriminator="kind")
+    Started | Phase | Prepared | Planned | Step | Evaluated | Saved | Retrying | Finished | Failed,
+    Field(discriminator="kind"),
 ]
 _adapter: TypeAdapter[Event] = TypeAdapter(Event)
 

@@ -26,6 +26,7 @@ def write_bytes(path: Path, content: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             staged.replace(path)
+            sync(path.parent)
         finally:
             staged.unlink(missing_ok=True)
 
@@ -33,6 +34,17 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Replace `path` by `content` as indented JSON. See `write_bytes`."""
     write_bytes(path, (json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode())
+
+
+def sync(path: Path) -> None:
+    """Have the system write a file, or the list of a folder's files, to the disk before going on."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders
+    opened = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def read_json(path: Path) -> Any:

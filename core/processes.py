@@ -94,6 +94,15 @@ def limit_self(memory: int | None = None, cpu: int | None = None) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def memory_kills() -> int:
+    """How many processes the system has ended in this container for lack of memory; 0 where it does not tell."""
+    try:
+        told = Path("/sys/fs/cgroup/memory.events").read_text(encoding="ascii")
+        return int(next(line.split()[1] for line in told.splitlines() if line.startswith("oom_kill ")))
+    except (OSError, ValueError, StopIteration, IndexError):
+        return 0
+
+
 def converse(
     settings: Settings, module: str, request: dict[str, Any], hear: Callable[[dict[str, Any]], None], *, silence: float
 ) -> None:

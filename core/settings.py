@@ -13,7 +13,14 @@ GIBIBYTE = 2**30
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on what a person may hand in. Sizes in bytes, times in seconds."""
+    """Bounds on what a person may hand in and use. Sizes in bytes, times in seconds.
+
+    Attributes:
+        owner_runs: runs of an owner that work or wait.
+        queued_runs: runs of everybody that work or wait.
+        run_seconds: after so long a run is stopped, its best so far kept; 0 for never.
+        seconds_between_saves: so much work can be lost, and the step that is under way.
+    """
 
     file_bytes: int = 200 * MEBIBYTE
     rows: int = 1_000_000
@@ -30,6 +37,10 @@ class Limits:
     classes: int = 1_000
     free_disk: int = 5 * GIBIBYTE
     owner_bytes: int = 2 * GIBIBYTE
+    owner_runs: int = 20
+    queued_runs: int = 200
+    run_seconds: float = 0.0
+    seconds_between_saves: float = 60.0
     hub_timeout: float = 4.0
     predict_timeout: float = 30.0
 
@@ -89,6 +100,7 @@ def from_environment(home: Path | None = None) -> Settings:
         port=int(port) if port else None,
         open_browser=wants_browser and has_screen and not on_space,
         hub_endpoint=os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/"),
+        limits=Limits(owner_runs=3, queued_runs=50, run_seconds=2 * 3600) if on_space else Limits(),
     )
 
 

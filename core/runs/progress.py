@@ -21,6 +21,9 @@ class Progress:
         losses: (step, training loss).
         evaluations: (step, validation loss, metric value, whether it was the best so far).
         metric: name of the metric in `evaluations`.
+        resumed: step from which the newest attempt went on, 0 for the beginning.
+        rows_at_once: rows of a batch that are worked through together after memory ran out, 0 where all are.
+        damaged: saved states that it could not use.
         started, changed: time of the first and of the newest event, seconds since the epoch.
     """
 
@@ -45,6 +48,10 @@ class Progress:
     finished: bool = False
     stopped: bool = False
     seconds: float = 0.0
+    resumed: int = 0
+    damaged: int = 0
+    rows_at_once: int = 0
+    attempt: int = 0
     started: float = 0.0
     changed: float = 0.0
 
@@ -59,14 +66,35 @@ class Progress:
 
 
 def fold(stream: Iterable[events.Event], onto: Progress | None = None) -> Progress:
-    """The progress after these events; `onto` is gone on with and changed. A new attempt begins anew."""
+    """The progress after these events; `onto` is gone on with and changed.
+
+    A new attempt keeps what was done before the step that it goes on from. Events of an older attempt that come after
+    it are dropped.
+    """
     progress = onto or Progress()
     for event in stream:
+        if event.attempt < progress.attempt:
+            continue
         if isinstance(event, events.Started):
-            progress = Progress(device=event.device, started=event.time)
+            progress = _begun(event, progress)
+        progress.attempt = event.attempt
         _apply(event, progress)
         progress.changed = event.time
     return progress
+
+
+def _begun(event: events.Started, before: Progress) -> Progress:
+    return Progress(
+        device=event.device,
+        started=event.time,
+        resumed=event.step,
+        damaged=event.damaged,
+        rows_at_once=before.rows_at_once,
+        step=event.step,
+        metric=before.metric,
+        losses=[loss for loss in before.losses if loss[0] <= event.step],
+        evaluations=[judged for judged in before.evaluations if judged[0] <= event.step],
+    )
 
 
 def _apply(event: events.Event, progress: Progress) -> None:
@@ -87,6 +115,8 @@ def _apply(event: events.Event, progress: Progress) -> None:
         case events.Evaluated():
             progress.metric = event.metric
             progress.evaluations.append((event.step, event.loss, event.value, event.best))
+        case events.Retrying():
+            progress.rows_at_once = event.rows
         case events.Finished():
             progress.finished, progress.stopped, progress.seconds = True, event.stopped, event.seconds
             progress.seconds_left = None

@@ -29,9 +29,10 @@ NEXT: dict[State, tuple[State, ...]] = {
     "STOPPING": ("STOPPED", "FAILED", "FINISHED", "INTERRUPTED"),
     "INTERRUPTED": ("QUEUED",),
     "FINISHED": (),
-    "STOPPED": (),
-    "FAILED": (),
+    "STOPPED": ("QUEUED",),
+    "FAILED": ("QUEUED",),
 }
+RESUMABLE: tuple[State, ...] = ("INTERRUPTED", "STOPPED", "FAILED")
 Events = list[events.Event]
 _ID = re.compile(r"^[0-9a-f]{32}$")
 
@@ -53,6 +54,16 @@ class RunRecord:
         name: what people see.
         has_result: whether `model/` and `report.json` are whole.
         error: code and facts, where it failed.
+        headline: the scores that a list shows.
+        note: what the person wrote down about it.
+        place: order among the runs of its owner that wait; smaller is earlier.
+        turn: counts the starts of all runs of the place; 0 before the first.
+        returning: it was interrupted and goes on by itself, before those that wait.
+        crashes: workers that ended without a word since the run last got further.
+        kept: step of its newest state at the last such end.
+        parts: a batch is worked through in so many parts, since it did not fit into the memory.
+        seconds: how long it took, where it has a result.
+        ended_by: `time` where the place's limit stopped it.
     """
 
     id: str
@@ -66,6 +77,15 @@ class RunRecord:
     has_result: bool = False
     error: dict[str, Any] | None = None
     headline: dict[str, float] = field(default_factory=dict)
+    note: str = ""
+    place: int = 0
+    turn: int = 0
+    returning: bool = False
+    crashes: int = 0
+    kept: int = 0
+    parts: int = 1
+    seconds: float = 0.0
+    ended_by: str = ""
 
 
 Records = list[RunRecord]
@@ -96,7 +116,8 @@ class RunStore:
             UserError: `disk_full`.
         """
         now = time.time()
-        record = RunRecord(secrets.token_hex(16), owner, "QUEUED", 0, now, now, name=name, task=spec.task)
+        place = 1 + max((r.place for r in self.list()), default=0)
+        record = RunRecord(secrets.token_hex(16), owner, "QUEUED", 0, now, now, name, spec.task, place=place)
         staged = self.root / f".{record.id}"
         with files.disk_full_is_a_user_error():
             staged.mkdir()
@@ -176,17 +197,32 @@ class RunStore:
             files.write_json(folder / "run.json", asdict(record))
         return record
 
-    def request_stop(self, run_id: str) -> None:
+    def request_stop(self, run_id: str, ended_by: str = "") -> None:
         """Ask a run to end and keep its best so far; a queued one is stopped at once."""
         record = self.get(run_id)
         try:
             if record.state == "QUEUED":
-                self.transition(run_id, ("QUEUED",), "STOPPED", record.attempt)
+                self.transition(run_id, ("QUEUED",), "STOPPED", record.attempt, returning=False)
             elif record.state in ("STARTING", "RUNNING"):
                 (self.folder(run_id) / "stop").touch()
-                self.transition(run_id, ("STARTING", "RUNNING"), "STOPPING", record.attempt)
+                self.transition(run_id, ("STARTING", "RUNNING"), "STOPPING", record.attempt, ended_by=ended_by)
         except StaleTransitionError:
-            self.request_stop(run_id)
+            self.request_stop(run_id, ended_by)
+
+    def swap(self, one: str, other: str) -> None:
+        """Let two queued runs of an owner change places."""
+        places = self.get(one).place, self.get(other).place
+        self.annotate(one, place=places[1])
+        self.annotate(other, place=places[0])
+
+    def kept_step(self, run_id: str) -> int:
+        """Step of the newest state that the run could go on from, whole or not; 0 where there is none."""
+        steps = (int(p.name.removeprefix("step-")) for p in (self.folder(run_id) / "checkpoints").glob("step-*"))
+        return max(steps, default=0)
+
+    def can_go_on(self, record: RunRecord) -> bool:
+        """Whether an ended run can be gone on with from where it was, or begun again."""
+        return record.state == "INTERRUPTED" or (record.state in RESUMABLE and self.kept_step(record.id) > 0)
 
     def stop_requested(self, run_id: str) -> bool:
         """Whether the run was asked to end."""
@@ -211,10 +247,7 @@ class RunStore:
             yield
 
     def read_events(self, run_id: str, offset: int = 0) -> tuple[Events, int]:
-        """Events from a byte offset, and the offset to go on from. A torn last line waits; damage is passed over.
-
-        Events of an attempt older than the newest one seen in the answer are dropped.
-        """
+        """Events from a byte offset, and the offset to go on from. A torn last line waits; damage is passed over."""
         path = self.folder(run_id) / "events.jsonl"
         if not path.exists():
             return [], 0
@@ -228,8 +261,7 @@ class RunStore:
                 found.append(events.parse(line))
             except ValidationError:
                 continue
-        newest = max((e.attempt for e in found), default=0)
-        return [e for e in found if e.attempt == newest], offset + len(whole)
+        return found, offset + len(whole)
 
     def report(self, run_id: str) -> dict[str, Any] | None:
         """The evaluation, or None before there is one."""

@@ -48,20 +48,26 @@ class Worker:
         record = self._runs.get(self._id)
         if record.state != "STOPPING":
             record = self._runs.transition(self._id, ("STARTING",), "RUNNING", self._attempt)
+            if self._runs.stop_requested(self._id):  # of an attempt that ended before it could
+                record = self._runs.transition(self._id, ("RUNNING",), "STOPPING", self._attempt)
         writer = EventWriter(self._folder, self._attempt)
         signals = Signals(stop=lambda: self._runs.stop_requested(self._id), interrupted=lambda: self._interrupted)
         try:
             spec = self._runs.spec(self._id)
-            result = train(spec, record.owner, self._folder, self._place, self._runs, writer.write, signals)
+            parts = fitting_parts(spec.batch_size, record.parts)
+            result = train(spec, record.owner, self._folder, self._place, self._runs, writer.write, signals, parts)
         except InterruptedRunError:
             self._runs.transition(self._id, ACTIVE, "INTERRUPTED", self._attempt)
             return INTERRUPTED
         except UserError as error:
+            if error.code == "out_of_memory" and self._try_smaller(writer, spec.batch_size, record.parts):
+                return INTERRUPTED
             return self._fail(writer, error.code, error.facts)
         except MemoryError:
-            return self._fail(
-                writer, "out_of_memory", {"batch_size": spec.batch_size, "smaller": max(1, spec.batch_size // 2)}
-            )
+            if self._try_smaller(writer, spec.batch_size, record.parts):
+                return INTERRUPTED
+            rows = spec.batch_size // parts
+            return self._fail(writer, "out_of_memory", {"batch_size": rows, "smaller": max(1, rows // 2)})
         except Exception:  # noqa: BLE001 (the worker's edge)
             traceback.print_exc()
             return self._fail(writer, "worker_failed", {})
@@ -74,8 +80,18 @@ class Worker:
         headline = {name: float(result["metrics"][name]) for name in result["headline"]}
         # A stop that was asked for after the last step changes nothing any more: the run is simply done.
         end: State = "STOPPED" if result["stopped"] else "FINISHED"
-        self._runs.transition(self._id, ("RUNNING", "STOPPING"), end, self._attempt, has_result=True, headline=headline)
+        told = {"has_result": True, "headline": headline, "seconds": result["seconds"], "crashes": 0}
+        self._runs.transition(self._id, ("RUNNING", "STOPPING"), end, self._attempt, **told)
         return DONE
+
+    def _try_smaller(self, writer: EventWriter, batch_size: int, parts: int) -> bool:
+        """Memory ran out: once, the run goes on with batches cut into smaller parts, and learns the same."""
+        smaller = fitting_parts(batch_size, 2 * parts)
+        if parts > 1 or smaller == 1:
+            return False
+        writer.write(events.Retrying(rows=batch_size // smaller))
+        self._runs.transition(self._id, ACTIVE, "INTERRUPTED", self._attempt, parts=smaller, returning=True)
+        return True
 
     def _fail(self, writer: EventWriter, code: str, facts: dict[str, Fact]) -> int:
         try:
@@ -87,6 +103,11 @@ class Worker:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._interrupted = True
+
+
+def fitting_parts(batch_size: int, wanted: int) -> int:
+    """The smallest number of equal parts, `wanted` or more, into which a batch can be cut; else single rows."""
+    return next((parts for parts in range(wanted, batch_size) if batch_size % parts == 0), batch_size)
 
 
 def main() -> int:

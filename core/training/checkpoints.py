@@ -1,6 +1,9 @@
-"""Models that are whole on disk: staged, synced, a manifest with digests last, then renamed."""
+"""What a run keeps while it trains, whole or absent: staged, synced, a manifest with digests last, then renamed.
 
-import os
+Below a run's folder lie `best/step-N`, the best model so far, and `checkpoints/step-N`, the newest two states from
+which training can go on: weights, optimizer, schedule, random numbers.
+"""
+
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +13,23 @@ from core import files
 from core.errors import UserError
 from core.models.adapting import is_adapted
 from core.models.parts import adapter_files
+from core.settings import MEBIBYTE
 
 MANIFEST = "manifest.json"
+FACTS = "facts.json"
+JUDGED = "judged.json"
+KEPT = 2
+# What the rest of the house needs to go on writing its small files.
+_LEAST_FREE = 64 * MEBIBYTE
 
 
-def save(model: Any, tokenizer: Any, folder: Path) -> None:
+def save(model: Any, tokenizer: Any, folder: Path, facts: dict[str, Any] | None = None) -> None:
     """Write model and tokenizer to `folder` in one step; what stood there before is replaced.
 
     Of a model with an adapter, the adapter alone is written: `core.models.adapting.reopen` puts it on its base again.
+
+    Args:
+        facts: what `facts_of` shall give for the folder.
 
     Raises:
         UserError: `disk_full`; what stood there before is then still whole.
@@ -31,8 +43,85 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
         else:
             model.save_pretrained(staged)
             tokenizer.save_pretrained(staged)
+        if facts is not None:
+            files.write_json(staged / FACTS, facts)
 
-    _place(folder, write)
+    place(folder, write)
+
+
+def save_best(model: Any, tokenizer: Any, folder: Path, step: int, facts: dict[str, Any] | None = None) -> None:
+    """Keep the model as the best one of the run in `folder`; the one before goes once this one is whole. See `save`."""
+    save(model, tokenizer, folder / "best" / f"step-{step}", facts)
+    _keep(folder / "best", (step,))
+
+
+def best(folder: Path) -> Path | None:
+    """The best model of the run in `folder`, or None."""
+    return newest(folder / "best")
+
+
+def name_of_best(folder: Path) -> str:
+    """A name for what the best model of the run in `folder` is now: another model has another one."""
+    found = best(folder)
+    return files.sha256(found / MANIFEST)[:16] if found else "none"
+
+
+def facts_of(checkpoint: Path) -> dict[str, Any]:
+    """What was noted with it; empty where nothing was."""
+    path = checkpoint / FACTS
+    found: dict[str, Any] = files.read_json(path) if path.is_file() else {}
+    return found
+
+
+def save_state(folder: Path, step: int, write: Callable[[Path], None]) -> None:
+    """Keep what `write` puts into an empty place as the state of the run in `folder` after so many steps.
+
+    At most two are there at any time, and one that is whole always is.
+
+    Raises:
+        UserError: `disk_full`, also where it would leave too little for others; an older state is then still whole.
+    """
+    root = folder / "checkpoints"
+    root.mkdir(exist_ok=True)
+    before = newest(root)
+    _keep(root, (_step(before),) if before else ())
+    if before:
+        room(root, files.folder_bytes(before))
+    place(root / f"step-{step}", write)
+
+
+def room(folder: Path, needed: int) -> None:
+    """Whether so many bytes can be written.
+
+    Raises:
+        UserError: `disk_full`.
+    """
+    if shutil.disk_usage(folder).free < needed + _LEAST_FREE:
+        raise UserError("disk_full")
+
+
+def state(folder: Path) -> tuple[Path | None, int]:
+    """The newest whole state of the run in `folder`, and how many newer ones are damaged."""
+    found = newest(folder / "checkpoints")
+    later = [p for p in (folder / "checkpoints").glob("step-*") if found is None or _step(p) > _step(found)]
+    return found, len(later)
+
+
+def note_judged(folder: Path, step: int) -> None:
+    """The model of the run in `folder` was judged on the validation rows after so many steps."""
+    files.write_json(folder / JUDGED, {"step": step})
+
+
+def to_be_judged(folder: Path, state: Path) -> bool:
+    """Whether a state of the run in `folder` was saved before its model was judged, and nothing judged it since."""
+    path = folder / JUDGED
+    last = files.read_json(path)["step"] if path.is_file() else -1
+    return bool(facts_of(state).get("to_be_judged")) and last < _step(state)
+
+
+def step_of(checkpoint: Path) -> int:
+    """After how many steps it was kept."""
+    return _step(checkpoint)
 
 
 def save_adapter(checkpoint: Path, folder: Path) -> None:
@@ -47,11 +136,15 @@ def save_adapter(checkpoint: Path, folder: Path) -> None:
         for file in adapter_files(checkpoint):
             shutil.copyfile(file, staged / file.name)
 
-    _place(folder, write)
+    place(folder, write)
 
 
-def _place(folder: Path, write: Callable[[Path], None]) -> None:
-    """What `write` puts into an empty place beside `folder`, synced and with its manifest, becomes `folder`."""
+def place(folder: Path, write: Callable[[Path], None]) -> None:
+    """What `write` puts into an empty place beside `folder`, synced and with its manifest, becomes `folder`.
+
+    Raises:
+        UserError: `disk_full`; what stood there before is then still whole.
+    """
     staged = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(staged, ignore_errors=True)
     try:
@@ -83,10 +176,23 @@ def newest(root: Path) -> Path | None:
     return next(whole, None)
 
 
-def keep_newest(root: Path, count: int = 2) -> None:
-    """Remove all but the `count` newest checkpoints."""
-    for folder in sorted(root.glob("step-*"), key=_step, reverse=True)[count:]:
-        shutil.rmtree(folder)
+def forget(folder: Path, *, resumable: bool = False) -> None:
+    """Remove what an ended run kept while it trained. Of one that may go on, the best and the newest state stay."""
+    if resumable:
+        newest_state, _ = state(folder)
+        _keep(folder / "checkpoints", (_step(newest_state),) if newest_state else ())
+    else:
+        for name in ("checkpoints", "best", "features"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / JUDGED).unlink(missing_ok=True)
+    shutil.rmtree(folder / "answers", ignore_errors=True)
+
+
+def _keep(root: Path, steps: tuple[int, ...]) -> None:
+    """Remove all checkpoints but those, and what a broken writing left."""
+    for found in root.glob("*"):
+        if not (found.name.startswith("step-") and _step(found) in steps):
+            shutil.rmtree(found)
 
 
 def _step(folder: Path) -> int:
@@ -102,9 +208,8 @@ def _as_disk_full(error: Exception) -> Exception:
 
 
 def _sync(folder: Path) -> None:
-    for file in folder.iterdir():
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
+    for file in (*folder.iterdir(), folder):
+        files.sync(file)
 
 
 def _replace(staged: Path, folder: Path) -> None:
@@ -116,3 +221,4 @@ def _replace(staged: Path, folder: Path) -> None:
         shutil.rmtree(old)
     else:
         staged.rename(folder)
+    files.sync(folder.parent)

@@ -6,20 +6,23 @@ Many pairs can be made of few texts. Source: SetFit (Tunstall et al., "Efficient
 """
 
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from core import events
+from core import events, files
 from core.device import Device
 from core.errors import UserError
 from core.models import heads
 from core.spec import TrainSpec
 from core.tasks.base import Task
-from core.training import features, linear, quick
-from core.training.loop import Fitted, InterruptedRunError, Report, Signals
+from core.training import checkpoints, features, linear, quick
+from core.training.loop import Fitted, InterruptedRunError, Keeping, Report, Signals, memory_is_a_user_error
 from core.training.pace import Pace
+from core.training.resuming import load_changed, save_changed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from core.data.preparing import Split
 
+_STATE = "state.pt"
 _TEMPERATURE = 0.1
 _ROWS_PER_BATCH = 32
 # Room for 32 texts of 256 tokens; of longer ones, fewer are compared at once.
@@ -73,8 +77,9 @@ def fit(
     folder: Path,
     report: Report,
     signals: Signals,
+    keeping: Keeping | None = None,
 ) -> Fitted:
-    """Fine-tune the body by comparing texts, fit a head as quick mode does, and save a checkpoint below `folder`.
+    """Fine-tune the body by comparing texts, fit a head as quick mode does, and keep the model of the run in `folder`.
 
     The number of steps and their size follow from the rows and the model. Asked to end early, the head is fitted to
     what the body has learned by then.
@@ -98,13 +103,25 @@ def fit(
         )
     )
     batches = _batches(rows, len(split.labels), plan.rows, task.collate(model, tokenizer), spec.seed)
-    done = _draw_together(model, batches, plan, device, report, signals)
+    with memory_is_a_user_error(plan.rows):
+        done = _draw_together(model, batches, plan, device, folder, report, signals, keeping or Keeping())
     model.requires_grad_(False)
     if done < plan.steps:
         # Who asked to end is heard: the few rows are still read whole, or the head would miss classes.
         signals = replace(signals, stop=lambda: False)
     ended = quick.fit_head(
-        task, model, tokenizer, split, spec, device, folder, report, signals, (plan.pooling,), after=done
+        task,
+        model,
+        tokenizer,
+        split,
+        spec,
+        device,
+        folder,
+        report,
+        signals,
+        (plan.pooling,),
+        after=done,
+        keeping=keeping,
     )
     return replace(ended, stopped=ended.stopped or done < plan.steps)
 
@@ -179,23 +196,41 @@ def _draw_together(
     batches: "Iterator[tuple[Any, Tensor]]",
     plan: _Plan,
     device: Device,
+    folder: Path,
     report: Report,
     signals: Signals,
+    keeping: Keeping,
 ) -> int:
-    """Train the body; the number of steps that were done."""
+    """Train the body, from the state in `folder` on where there is one; the number of steps that were done."""
     import torch
 
     model.to(device.kind)
     model.train()
     body = list(model.base_model.parameters())
     optimizer = torch.optim.AdamW(body, lr=plan.rate, weight_decay=_WEIGHT_DECAY)
+    state, _ = checkpoints.state(folder)
+    first = _go_on(state, model, optimizer, batches) if state else 0
     pace = Pace(plan.steps, 0, plan.rows, 0.0)
+    pace.start(first)
     losses: list[float] = []
-    for step in range(plan.steps):
+    saved_at = monotonic()
+
+    def save(done: int) -> None:
+        checkpoints.save_state(
+            folder, done, lambda staged: _write_state(staged, model, optimizer, keeping.facts(device))
+        )
+        report(events.Saved(step=done))
+
+    for step in range(first, plan.steps):
         if signals.interrupted():
+            save(step)
             raise InterruptedRunError
         if signals.stop():
+            save(step)
             return step
+        if monotonic() - saved_at >= keeping.seconds:
+            save(step)
+            saved_at = monotonic()
         for group in optimizer.param_groups:
             group["lr"] = plan.rate_at(step)
         batch, sets = next(batches)
@@ -214,7 +249,34 @@ def _draw_together(
         if pace.due() or step + 1 == plan.steps:
             report(_told(step + 1, losses, plan, pace))
             losses = []
+    if first < plan.steps:
+        # Features of a body that was less trained are of no use any more.
+        shutil.rmtree(folder / "features", ignore_errors=True)
+        save(plan.steps)
     return plan.steps
+
+
+def _write_state(staged: Path, model: Any, optimizer: Any, facts: dict[str, Any]) -> None:
+    import torch
+
+    staged.mkdir()
+    save_changed(model, staged)
+    torch.save({"optimizer": optimizer.state_dict(), "random": torch.get_rng_state()}, staged / _STATE)
+    files.write_json(staged / checkpoints.FACTS, facts)
+
+
+def _go_on(state: Path, model: Any, optimizer: Any, batches: Iterator[Any]) -> int:
+    """Bring everything to where it was when the state was saved; the number of steps that were done."""
+    import torch
+
+    done = checkpoints.step_of(state)
+    for _ in range(done):
+        next(batches)
+    load_changed(model, state)
+    kept = torch.load(state / _STATE, weights_only=True)
+    optimizer.load_state_dict(kept["optimizer"])
+    torch.set_rng_state(kept["random"])
+    return done
 
 
 def _told(step: int, losses: list[float], plan: _Plan, pace: Pace) -> events.Step:

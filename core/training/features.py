@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from core.device import Device
@@ -10,6 +12,7 @@ from core.errors import UserError
 from core.models import heads
 from core.spec import TrainSpec
 from core.tasks._batches import batches
+from core.training import checkpoints
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 # Poolings by name. `as_it_is` is what the model does; the others can be had from the output of its body.
 AS_IT_IS = "as_it_is"
+_FEATURES = "features.safetensors"
 _TOKENS_PER_BATCH = 4096
 _ROWS_PER_BATCH = 256
 
@@ -63,11 +67,15 @@ def read(
     device: Device,
     seed: int,
     tell: Callable[[int], bool],
+    kept: "Kept | None" = None,
 ) -> Part:
     """Features of all rows, or of those that were read when `tell` (given the rows of a batch) said to end.
 
     Batches are of about equal length, so that little is padded, and come in random order, so that any first part of
     them is a fair one. The longest comes first: if memory does not suffice for it, this shows at once.
+
+    Args:
+        kept: where what was read is kept, so that another attempt need not read it again.
 
     Raises:
         UserError: `features_not_finite` where the model's numbers are damaged.
@@ -78,11 +86,20 @@ def read(
     ids, targets = rows["input_ids"][:], torch.tensor(rows["labels"][:])
     first, *others = batches(list(map(len, ids)), _TOKENS_PER_BATCH, _ROWS_PER_BATCH)
     np.random.default_rng(seed).shuffle(others)
-    found: dict[str, list[Tensor]] = {name: [] for name in poolings}
+    order = [first, *others]
+    before = kept.before(poolings) if kept else {}
+    found: dict[str, list[Tensor]] = {
+        name: [piece.to(device.kind) for piece in before.get(name, ())] for name in poolings
+    }
+    ready = sum(map(len, found[poolings[0]]))
     done: list[int] = []
     model.eval()
     model.to(device.kind)
-    for places in [first, *others]:
+    for places in order:
+        if len(done) < ready:
+            done += places
+            tell(len(places))
+            continue
         batch = collate([{"input_ids": ids[place], "attention_mask": [1] * len(ids[place])} for place in places])
         autocast = torch.autocast(device.kind, torch.bfloat16, enabled=device.precision == "bfloat16")
         with torch.inference_mode(), autocast:
@@ -91,11 +108,61 @@ def read(
                     raise UserError("features_not_finite")
                 found[name].append(values)
         done += places
+        if kept:
+            kept.keep({name: found[name][-1] for name in poolings})
         if tell(len(places)):
             break
     # A copy, because what was computed in inference mode can never have a gradient behind it.
     features = {name: torch.cat(values).clone() for name, values in found.items()}
     return Part(features, targets[done].to(device.kind))
+
+
+class Kept:
+    """What was read so far, on disk.
+
+    Args:
+        folder: where; it may hold what an earlier attempt read.
+        seconds: how often what is new is written.
+    """
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self._folder, self._seconds = folder, seconds
+        self._written = monotonic()
+        self._new: list[dict[str, Tensor]] = []
+        self._pieces = 0
+
+    def before(self, poolings: tuple[str, ...]) -> "dict[str, list[Tensor]]":
+        """Pooling -> pieces of features in the order in which they were read, up to the first that is damaged."""
+        from safetensors.torch import load_file
+
+        found: dict[str, list[Tensor]] = {name: [] for name in poolings}
+        while checkpoints.verify(piece := self._folder / f"step-{self._pieces}"):
+            for name, values in load_file(piece / _FEATURES).items():
+                found[name].append(values)
+            self._pieces += 1
+        return found
+
+    def keep(self, batch: "dict[str, Tensor]") -> None:
+        """One more batch was read.
+
+        Raises:
+            UserError: `disk_full`.
+        """
+        import torch
+        from safetensors.torch import save_file
+
+        self._new.append(batch)
+        if monotonic() - self._written < self._seconds:
+            return
+        together = {name: torch.cat([new[name] for new in self._new]).cpu().contiguous() for name in batch}
+        self._folder.mkdir(parents=True, exist_ok=True)
+        checkpoints.place(self._folder / f"step-{self._pieces}", lambda staged: _write(staged, save_file, together))
+        self._pieces, self._new, self._written = self._pieces + 1, [], monotonic()
+
+
+def _write(staged: Path, save: Callable[..., None], tensors: "dict[str, Tensor]") -> None:
+    staged.mkdir()
+    save(tensors, staged / _FEATURES)
 
 
 @contextmanager

@@ -1,9 +1,14 @@
-"""The one training loop: a Hugging Face Trainer, told what to do by the spec and the task, and reporting events."""
+"""The one training loop: a Hugging Face Trainer, told what to do by the spec and the task, and reporting events.
+
+From time to time it keeps its whole state. A run that goes on from a state ends with the very weights that it would
+have ended with undisturbed (on a CPU): the order of the rows follows from seed and epoch alone, and random numbers go
+on where they were.
+"""
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -45,6 +50,26 @@ class Fitted:
     stopped: bool
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """How a run keeps its state, and in how many parts a batch has to be worked through.
+
+    Attributes:
+        seconds: between two savings.
+        parts: a batch is cut into so many, one after the other, where it did not fit into the memory as a whole. What
+            is learned stays the same but for rounding.
+        begun: when the work began, on the clock of `time.monotonic`; earlier attempts' work counts.
+    """
+
+    seconds: float = 60.0
+    parts: int = 1
+    begun: float = field(default_factory=monotonic)
+
+    def facts(self, device: Device) -> dict[str, Any]:
+        """What is noted with a state that is saved now."""
+        return {"device": device.as_dict(), "seconds": monotonic() - self.begun}
+
+
 @dataclass
 class Signals:
     """What the outside may ask of a running loop.
@@ -68,15 +93,19 @@ def fit(
     folder: Path,
     report: Report,
     signals: Signals,
+    keeping: Keeping | None = None,
 ) -> Fitted:
-    """Train, judge on the validation rows as it goes, and keep the best model as a checkpoint below `folder`.
+    """Train, judge on the validation rows as it goes, and keep the best model of the run in `folder`.
+
+    Where an earlier attempt left a state in `folder`, training goes on from there.
 
     Raises:
         UserError: `loss_not_finite`, `disk_full`, `out_of_memory`.
-        InterruptedRunError: the system asked to end; the last checkpoint is whole.
+        InterruptedRunError: the system asked to end; the state is kept.
     """
-    from transformers import Trainer
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+    from core.training.resuming import trainer_class
 
     train = task.encode(split.train, split.labels, model, tokenizer, spec)
     judged = split.validation.iloc[: task.most_validated]
@@ -89,14 +118,18 @@ def fit(
         rows_per_step=spec.batch_size,
         test_share=len(split.test) / max(1, len(judged)),
     )
-    watcher = _watcher(task, spec, folder, report, signals, pace, tokenizer)
-    trainer = Trainer(
+    keeping = keeping or Keeping()
+    watcher = _watcher(task, spec, folder, report, signals, pace, tokenizer, keeping)
+    trainer = trainer_class()(
+        run=folder,
+        facts=lambda: keeping.facts(device),
+        save_first=watcher.save_first,
         model=model,
-        args=_arguments(task, spec, device, folder, between),
+        args=_arguments(task, spec, device, folder, between, keeping.parts),
         train_dataset=train,
         eval_dataset=validation,
         data_collator=task.collate(model, tokenizer),
-        compute_loss_func=task.loss(split),
+        compute_loss_func=_in_parts(task.loss(split), keeping.parts),
         preprocess_logits_for_metrics=task.reduce_logits,
         compute_metrics=lambda p: task.evaluation_scores(p.predictions, p.label_ids),
         callbacks=[watcher],
@@ -105,24 +138,43 @@ def fit(
     trainer.remove_callback(ProgressCallback)
     changed, parameters = trainable(model)
     report(events.Planned(steps=steps, epochs=spec.epochs, parameters=parameters, trainable=changed))
-    with _memory_is_a_user_error(spec.batch_size):
-        trainer.train()
+    state, _ = checkpoints.state(folder)
+    if state is not None and checkpoints.to_be_judged(folder, state):
+        watcher.judge_first = trainer.evaluate
+    with memory_is_a_user_error(spec.batch_size // keeping.parts):
+        trainer.train(resume_from_checkpoint=str(state) if state else None)
         if signals.interrupted():
             raise InterruptedRunError
         if watcher.best_step is None:
             trainer.evaluate()
-    return Fitted(watcher.best_epoch, watcher.best_value, float(trainer.state.epoch or 0), watcher.stopped)
+    fitted: Fitted = watcher.fitted(float(trainer.state.epoch or 0))
+    return fitted
 
 
-def _arguments(task: Task, spec: TrainSpec, device: Device, folder: Path, between: int) -> Any:
+def _in_parts(loss: Callable[..., Any], parts: int) -> Callable[..., Any]:
+    """The loss of a part of a batch as its share of the loss of the whole one, so that the parts add up to it."""
+    if parts == 1:
+        return loss
+
+    def of_part(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
+        share = labels.ne(-100).sum() / num_items_in_batch
+        return loss(outputs, labels) * share
+
+    return of_part
+
+
+def _arguments(task: Task, spec: TrainSpec, device: Device, folder: Path, between: int, parts: int) -> Any:
     from transformers import TrainingArguments
 
     return TrainingArguments(
         output_dir=str(folder / "checkpoints"),
         learning_rate=spec.learning_rate,
-        per_device_train_batch_size=spec.batch_size,
+        per_device_train_batch_size=math.ceil(spec.batch_size / parts),
+        gradient_accumulation_steps=parts,
         # Logits for each token fill the memory much sooner than logits for each text.
-        per_device_eval_batch_size=min(8, spec.batch_size) if task.writes else max(32, spec.batch_size),
+        per_device_eval_batch_size=math.ceil(
+            (min(8, spec.batch_size) if task.writes else max(32, spec.batch_size)) / parts
+        ),
         num_train_epochs=spec.epochs,
         weight_decay=spec.weight_decay,
         warmup_steps=spec.warmup_ratio,
@@ -145,9 +197,16 @@ def _arguments(task: Task, spec: TrainSpec, device: Device, folder: Path, betwee
 
 
 def _watcher(
-    task: Task, spec: TrainSpec, folder: Path, report: Report, signals: Signals, pace: Pace, tokenizer: Any
+    task: Task,
+    spec: TrainSpec,
+    folder: Path,
+    report: Report,
+    signals: Signals,
+    pace: Pace,
+    tokenizer: Any,
+    keeping: Keeping,
 ) -> Any:
-    """A Trainer callback that reports, keeps the best, and ends the loop when asked to."""
+    """A Trainer callback that reports, keeps the best, has the state saved, and ends the loop when asked to."""
     from transformers import TrainerCallback
 
     class Watcher(TrainerCallback):
@@ -155,22 +214,52 @@ def _watcher(
         best_epoch, best_value, best_order = 0.0, 0.0, -math.inf
         stopped = False
         _asked_at = 0.0
-        _losses: list[float]
+        judge_first: Callable[[], Any] | None = None
+
+        def __init__(self) -> None:
+            self._losses: list[float] = []
+            self._saved_at = monotonic()
+            kept = checkpoints.best(folder)
+            if kept is not None:
+                facts = checkpoints.facts_of(kept)
+                self.best_step = checkpoints.step_of(kept)
+                self.best_epoch, self.best_value, self.best_order = facts["epoch"], facts["value"], facts["order"]
+
+        def fitted(self, epochs_done: float) -> Fitted:
+            return Fitted(self.best_epoch, self.best_value, epochs_done, self.stopped)
+
+        def save_first(self) -> bool:
+            return signals.interrupted() or monotonic() - self._saved_at >= keeping.seconds / 2
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self._losses = []
-            pace.start()
+            if self.judge_first is not None:
+                self.judge_first()
+            pace.start(state.global_step)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             pace.step()
+            last = state.global_step >= state.max_steps
+            # What comes after the last step takes long too: the state tells that training need not be done again.
+            control.should_save = last or monotonic() - self._saved_at >= keeping.seconds
+            # A state with weights that are no numbers is never saved: the log comes first and refuses them.
+            control.should_log = control.should_log or control.should_save or control.should_evaluate
             if signals.interrupted():
-                control.should_training_stop = True
+                control.should_training_stop = control.should_save = True
             elif monotonic() - self._asked_at > 0.5:
                 self._asked_at = monotonic()
                 if signals.stop():
                     self.stopped = True
-                    control.should_training_stop = True
+                    control.should_training_stop = control.should_save = True
                     control.should_evaluate = True
+
+        def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if signals.interrupted():
+                raise InterruptedRunError
+
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self._saved_at = monotonic()
+            report(events.Saved(step=state.global_step))
+            pace.resume()
 
         def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             logs: dict[str, float] = kwargs.get("logs") or {}
@@ -211,17 +300,16 @@ def _watcher(
             if better:
                 self.best_step, self.best_epoch = state.global_step, float(state.epoch or 0)
                 self.best_value, self.best_order = value, order
-                root = folder / "checkpoints"
-                checkpoints.save(kwargs["model"], tokenizer, root / f"step-{state.global_step}")
-                checkpoints.keep_newest(root)
-                report(events.Saved(step=state.global_step))
+                facts = {"epoch": self.best_epoch, "value": value, "order": order}
+                checkpoints.save_best(kwargs["model"], tokenizer, folder, state.global_step, facts)
+            checkpoints.note_judged(folder, state.global_step)
             pace.resume()
 
     return Watcher()
 
 
 @contextmanager
-def _memory_is_a_user_error(batch_size: int) -> Iterator[None]:
+def memory_is_a_user_error(batch_size: int) -> Iterator[None]:
     """Turn the several ways in which memory runs out into `UserError("out_of_memory")`."""
     try:
         yield

@@ -31,11 +31,12 @@ class Pace:
         # Rows come grouped by length, so a step's time varies: the mean over many, and not the last one, tells.
         self._recent: deque[float] = deque(maxlen=100)
         self._evaluation_times: list[float] = []
-        self._done = 0
+        self._done = self._before = 0
         self._last = self._reported = clock()
 
-    def start(self) -> None:
-        """Training begins now."""
+    def start(self, done: int = 0) -> None:
+        """Training begins now, or goes on after so many steps of an earlier attempt."""
+        self._done, self._before = done, done
         self._last = self._reported = self._clock()
 
     def step(self) -> None:
@@ -55,14 +56,16 @@ class Pace:
 
     def due(self, every: float = 0.5) -> bool:
         """Whether the last report is this many seconds old; then the next one counts from now."""
-        if self._done > 1 and self._clock() - self._reported < every:
+        if self._done - self._before > 1 and self._clock() - self._reported < every:
             return False
         self._reported = self._clock()
         return True
 
     def _seconds_per_step(self) -> float:
         times = list(self._recent)
-        settled = times[1:] if self._done <= len(times) and len(times) > 2 else times  # the first step sets things up
+        settled = (
+            times[1:] if self._done - self._before <= len(times) and len(times) > 2 else times
+        )  # the first step sets things up
         return sum(settled) / len(settled) if settled else 0.0
 
     def rows_per_second(self) -> float:

@@ -15,7 +15,7 @@ from core.models import heads, notes
 from core.spec import TrainSpec
 from core.tasks.base import Task
 from core.training import checkpoints, features, linear
-from core.training.loop import Fitted, InterruptedRunError, Report, Signals
+from core.training.loop import Fitted, InterruptedRunError, Keeping, Report, Signals, memory_is_a_user_error
 
 if TYPE_CHECKING:
     from core.data.preparing import Split
@@ -50,8 +50,9 @@ def fit(
     folder: Path,
     report: Report,
     signals: Signals,
+    keeping: Keeping | None = None,
 ) -> Fitted:
-    """Fit a linear head to frozen features, and save the model as a checkpoint below `folder`.
+    """Fit a linear head to frozen features, and keep the model as the best one of the run in `folder`.
 
     Of the poolings that the model can take, where none is asked for, and of several strengths of the regularisation,
     those are taken that do best on the validation rows. Asked to end early, the head is fitted to the rows that were
@@ -71,7 +72,7 @@ def fit(
             trainable=sum(p.numel() for p in last.parameters()),
         )
     )
-    return fit_head(task, model, tokenizer, split, spec, device, folder, report, signals, poolings)
+    return fit_head(task, model, tokenizer, split, spec, device, folder, report, signals, poolings, keeping=keeping)
 
 
 def fit_head(
@@ -86,15 +87,29 @@ def fit_head(
     signals: Signals,
     poolings: tuple[str, ...],
     after: int = 0,
+    keeping: Keeping | None = None,
 ) -> Fitted:
     """The same for given poolings, `after` so many steps of something else. What is planned has been told."""
-    rows = [
-        task.encode(part, split.labels, model, tokenizer, spec)
-        for part in (split.validation.iloc[: task.most_validated], split.train)
-    ]
-    teller = _Teller(report, signals, sum(map(len, rows)))
-    collate = task.collate(model, tokenizer)
-    validation, train = (features.read(model, part, poolings, collate, device, spec.seed, teller.read) for part in rows)
+    rows = {
+        name: task.encode(part, split.labels, model, tokenizer, spec)
+        for name, part in (("validation", split.validation.iloc[: task.most_validated]), ("train", split.train))
+    }
+    teller = _Teller(report, signals, sum(map(len, rows.values())))
+    collate, every = task.collate(model, tokenizer), (keeping or Keeping()).seconds
+    with memory_is_a_user_error(spec.batch_size):
+        validation, train = (
+            features.read(
+                model,
+                part,
+                poolings,
+                collate,
+                device,
+                spec.seed,
+                teller.read,
+                features.Kept(folder / "features" / name, every),
+            )
+            for name, part in rows.items()
+        )
     best, done = None, after
     for tried in _tries(task, split, train, validation, model):
         done += 1
@@ -103,7 +118,7 @@ def fit_head(
         teller.tried(tried, done, task.training_metric, best=better)
     assert best is not None
     _put_on(model, best)
-    checkpoints.save(model, tokenizer, folder / "checkpoints" / f"step-{done}")
+    checkpoints.save_best(model, tokenizer, folder, done)
     report(events.Saved(step=done))
     return Fitted(1.0, best.value, 1.0, teller.stopped)
 

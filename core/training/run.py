@@ -1,6 +1,5 @@
 """A whole run, from a table to a judged model: what the worker does."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,8 @@ from core.settings import Settings
 from core.spec import TrainSpec
 from core.tasks.base import Task, find, judged_rows
 from core.training import checkpoints
-from core.training.loop import Fitted, InterruptedRunError, Report, Signals, fit
+from core.training.answering import answer
+from core.training.loop import Fitted, InterruptedRunError, Keeping, Report, Signals, fit
 
 if TYPE_CHECKING:
     from core.data.preparing import Split
@@ -30,9 +30,21 @@ _SECONDS_BETWEEN_REPORTS = 1.0
 
 
 def train(
-    spec: TrainSpec, owner: str, folder: Path, settings: Settings, runs: RunStore, report: Report, signals: Signals
+    spec: TrainSpec,
+    owner: str,
+    folder: Path,
+    settings: Settings,
+    runs: RunStore,
+    report: Report,
+    signals: Signals,
+    parts: int = 1,
 ) -> dict[str, Any]:
     """Prepare, fine-tune, judge and save into `folder/model` and `folder/report.json`.
+
+    What an earlier attempt left in `folder` is gone on with.
+
+    Args:
+        parts: see `Keeping`.
 
     Returns:
         What `report.json` holds.
@@ -41,9 +53,12 @@ def train(
         UserError: anything that the person can mend.
         InterruptedRunError: the system asked to end.
     """
-    begin = monotonic()
-    device = detect()
-    report(events.Started(device=device.as_dict()))
+    state, damaged = checkpoints.state(folder)
+    known = checkpoints.facts_of(state) if state else {}
+    keeping = Keeping(settings.limits.seconds_between_saves, parts, monotonic() - known.get("seconds", 0.0))
+    device = _same_device(detect(), known.get("device"))
+    step = checkpoints.step_of(state) if state else 0
+    report(events.Started(device=device.as_dict(), step=step, damaged=damaged))
     task = find(spec.task)
     if spec.method not in task.methods:
         raise UserError("method_unsupported", method=spec.method)
@@ -69,13 +84,14 @@ def train(
     before = {}
     if "untouched" in task.baselines:
         tell = _teller("untouched", report, signals)
-        before["untouched"] = task.answer(model, tokenizer, judged, spec, device, tell)
-        tell(len(judged), len(judged))
+        before["untouched"] = answer(
+            task, model, tokenizer, judged, spec, device, tell, folder / "answers" / "untouched"
+        )
     model = adapt(model, spec)
     report(events.Phase(name="training"))
     planned: list[events.Planned] = []
     fitted = fitting(spec.method)(
-        task, model, tokenizer, split, spec, device, folder, _keeping(planned, report), signals
+        task, model, tokenizer, split, spec, device, folder, _keeping(planned, report), signals, keeping
     )
     del model
 
@@ -84,8 +100,9 @@ def train(
     tell = _teller("testing", report, signals)
     best = _best(task, base, split, spec, folder)
     task.finish(*best, split, spec, device)
-    ours = task.answer(*best, judged, spec, device, tell)
-    tell(len(judged), len(judged))
+    # Another attempt may have trained further than the one that answered before.
+    judging = folder / "answers" / checkpoints.name_of_best(folder)
+    ours = answer(task, *best, judged, spec, device, tell, judging)
 
     report(events.Phase(name="saving"))
     result = _facts(spec, split, fitted, device, counts, findings, planned[-1])
@@ -93,14 +110,19 @@ def train(
     result["rows"] = {**split.sizes(), "judged": len(judged)}
     result["headline"] = [name for name in task.metrics[:2] if name in result["metrics"]]
     result["use"] = {**notes(best[0]), "chat_template": bool(getattr(best[1], "chat_template", None))}
-    result["seconds"] = round(monotonic() - begin, 1)
+    result["seconds"] = round(monotonic() - keeping.begun, 1)
     checkpoints.save(*best, folder / "model")
     if spec.keep_adapter:
         _keep_adapter(folder)
     files.write_json(folder / "report.json", result)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    checkpoints.forget(folder, resumable=fitted.stopped)
     report(events.Finished(stopped=fitted.stopped, seconds=result["seconds"]))
     return result
+
+
+def _same_device(found: Device, before: dict[str, Any] | None) -> Device:
+    """The device as an earlier attempt saw it: a precision that is chosen anew would lead to other weights."""
+    return Device(**before) if before and before["kind"] == found.kind else found
 
 
 def fitting(method: str) -> Callable[..., Fitted]:
@@ -180,7 +202,7 @@ def _with_copies(task: Task, split: "Split", spec: TrainSpec) -> "Split":
 
 def _best(task: Task, base: Path, split: "Split", spec: TrainSpec, folder: Path) -> tuple[Any, Any]:
     """The best model of the run, with an adapter merged into its base."""
-    checkpoint = checkpoints.newest(folder / "checkpoints")
+    checkpoint = checkpoints.best(folder)
     if checkpoint is None:
         raise UserError("nothing_learned")
     if has_adapter(checkpoint):
@@ -191,7 +213,7 @@ def _best(task: Task, base: Path, split: "Split", spec: TrainSpec, folder: Path)
 
 
 def _keep_adapter(folder: Path) -> None:
-    checkpoint = checkpoints.newest(folder / "checkpoints")
+    checkpoint = checkpoints.best(folder)
     if checkpoint is not None and has_adapter(checkpoint):
         checkpoints.save_adapter(checkpoint, folder / "adapter")
 

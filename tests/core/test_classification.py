@@ -94,7 +94,7 @@ def test_other_kinds_of_models_train_and_answer_alike_alone_in_a_batch_and_reloa
     assert fitted.best_value > 0.3
     texts = ["sun", "rain " * 40, "snow </s> wind <|endoftext|> a", "a", "", "red sun"]
     told = TASK.predict(model, tokenizer, texts, CPU)
-    again = TASK.predict(*TASK.reload(checkpoints.newest(tmp_path / "checkpoints")), texts, CPU)
+    again = TASK.predict(*TASK.reload(checkpoints.best(tmp_path)), texts, CPU)
     for text, one, other in zip(texts, told, again, strict=True):
         (alone,) = TASK.predict(model, tokenizer, [text], CPU)
         assert dict(one.probabilities) == pytest.approx(dict(alone.probabilities), abs=1e-5)

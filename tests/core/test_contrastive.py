@@ -68,7 +68,7 @@ def test_texts_of_a_class_are_drawn_together_and_the_result_is_an_ordinary_model
         tiny.encoder(tmp_path / "m", family) if family in tiny.ENCODERS else tiny.language_model(tmp_path / "m", family)
     )
     result, seen, *_ = fitted(CLASSIFICATION, given, base, tmp_path)
-    model, tokenizer = open_model(checkpoints.newest(tmp_path / "checkpoints"), "AutoModelForSequenceClassification")
+    model, tokenizer = open_model(checkpoints.best(tmp_path), "AutoModelForSequenceClassification")
     answers = CLASSIFICATION.predict(model, tokenizer, list(given.test["text"]), CPU)
     assert np.mean([a.answer == b for a, b in zip(answers, given.test["label"], strict=True)]) > 0.85
     losses = [e.loss for e in seen if e.kind == "step" and e.learning_rate]
@@ -101,7 +101,7 @@ def test_asked_to_end_the_head_is_fitted_to_what_was_learned_by_then(tmp_path):
     result, seen, *_ = fitted(CLASSIFICATION, split(), tiny.encoder(tmp_path / "m"), tmp_path, signals)
     assert result.stopped
     assert next(e for e in seen if e.kind == "evaluated").step == 6
-    assert checkpoints.newest(tmp_path / "checkpoints") is not None
+    assert checkpoints.best(tmp_path) is not None
 
 
 def test_told_to_end_by_the_system_it_ends_at_once(tmp_path):

@@ -57,7 +57,7 @@ def trained(tmp_path_factory):
     set_seed(3)
     model, tokenizer = TASK.load(tiny.language_model(folder / "body"), split, SPEC)
     fitted = fit(TASK, model, tokenizer, split, SPEC, CPU, folder, lambda event: None, Signals(bool, bool))
-    model, tokenizer = TASK.reload(checkpoints.newest(folder / "checkpoints"))
+    model, tokenizer = TASK.reload(checkpoints.best(folder))
     TASK.finish(model, tokenizer, split, SPEC, CPU)
     checkpoints.save(model, tokenizer, folder / "model")
     return model, tokenizer, split, folder / "model", fitted

@@ -76,7 +76,7 @@ def logits_of(model, tokenizer, texts):
 def test_what_was_chosen_on_the_validation_rows_is_what_the_saved_model_does(family, tmp_path):
     given = split()
     result, seen, *_ = fitted(CLASSIFICATION, given, folder_of(tmp_path / "m", family), tmp_path)
-    saved = checkpoints.newest(tmp_path / "checkpoints")
+    saved = checkpoints.best(tmp_path)
     model, tokenizer = CLASSIFICATION.reload(saved)
     answers = CLASSIFICATION.predict(model, tokenizer, list(given.validation["text"]), CPU)
     logits = np.array([[dict(answer.probabilities)[name] for name in given.labels] for answer in answers])
@@ -91,7 +91,7 @@ def test_what_was_chosen_on_the_validation_rows_is_what_the_saved_model_does(fam
 def test_the_result_is_an_ordinary_model_and_its_poolings_were_compared(tmp_path):
     given = split()
     _, seen, model, tokenizer = fitted(CLASSIFICATION, given, tiny.encoder(tmp_path / "m"), tmp_path)
-    saved = checkpoints.newest(tmp_path / "checkpoints")
+    saved = checkpoints.best(tmp_path)
     plain = AutoModelForSequenceClassification.from_pretrained(saved)
     texts = list(given.test["text"])
     np.testing.assert_allclose(
@@ -125,7 +125,7 @@ def test_two_layers_are_left_as_the_model_brings_them(tmp_path):
 def test_it_goes_on_from_its_own_result(tmp_path):
     given = split()
     first, *_ = fitted(CLASSIFICATION, given, tiny.encoder(tmp_path / "m"), tmp_path / "one", pooling="mean")
-    saved = checkpoints.newest(tmp_path / "one" / "checkpoints")
+    saved = checkpoints.best(tmp_path / "one")
     again, _, model, _ = fitted(CLASSIFICATION, given, saved, tmp_path / "two")
     assert model.config.num_hidden_layers == 3
     assert again.best_value == pytest.approx(first.best_value, abs=0.05)
@@ -134,7 +134,7 @@ def test_it_goes_on_from_its_own_result(tmp_path):
 def test_several_labels_are_fitted_one_against_the_rest(tmp_path):
     given = sets()
     result, *_ = fitted(MULTI_LABEL, given, tiny.encoder(tmp_path / "m"), tmp_path)
-    model, tokenizer = MULTI_LABEL.reload(checkpoints.newest(tmp_path / "checkpoints"))
+    model, tokenizer = MULTI_LABEL.reload(checkpoints.best(tmp_path))
     assert result.best_value > 0.75
     assert model.config.problem_type == "multi_label_classification"
     truth = MULTI_LABEL.targets(given.test, given.labels).astype(bool)
@@ -149,14 +149,14 @@ def test_asked_to_end_it_fits_what_was_read(tmp_path, monkeypatch):
     result, *_ = fitted(CLASSIFICATION, split(), tiny.encoder(tmp_path / "m"), tmp_path, signals)
     assert result.stopped
     assert len(read) == 6
-    assert checkpoints.newest(tmp_path / "checkpoints") is not None
+    assert checkpoints.best(tmp_path) is not None
 
 
 def test_told_to_end_by_the_system_it_ends_at_once(tmp_path):
     signals = Signals(stop=lambda: False, interrupted=lambda: True)
     with pytest.raises(InterruptedRunError):
         fitted(CLASSIFICATION, split(), tiny.encoder(tmp_path / "m"), tmp_path, signals)
-    assert checkpoints.newest(tmp_path / "checkpoints") is None
+    assert checkpoints.best(tmp_path) is None
 
 
 def test_half_precision_gives_almost_the_same(tmp_path):

@@ -1,0 +1,73 @@
+"""What a model answers to the judged rows, kept part by part, so that an interruption costs one part and not all."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core import files
+from core.device import Device
+from core.evaluation.answers import Answers, Prediction
+from core.spec import TrainSpec
+from core.tasks.base import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Written answers take seconds each, labels milliseconds.
+_WRITTEN_ROWS, _OTHER_ROWS = 32, 2048
+
+
+def answer(
+    task: Task,
+    model: Any,
+    tokenizer: Any,
+    rows: "pd.DataFrame",
+    spec: TrainSpec,
+    device: Device,
+    tell: Callable[[int, int], None],
+    folder: Path,
+) -> Answers:
+    """The task's answers to all rows, those of an earlier attempt read from `folder`.
+
+    Args:
+        tell: called with (rows done, rows in all) now and then; an exception that it raises ends the work.
+        folder: of these answers alone: same model, same rows.
+
+    Raises:
+        UserError: `disk_full`.
+    """
+    size = _WRITTEN_ROWS if task.writes else _OTHER_ROWS
+    found = Answers()
+    folder.mkdir(parents=True, exist_ok=True)
+    for begin in range(0, len(rows), size):
+        some, path = rows.iloc[begin : begin + size], folder / f"{begin}.json"
+        part = _read(path)
+        if part is None:
+            told = _shifted(tell, begin, len(rows))
+            part = task.answer(model, tokenizer, some.reset_index(drop=True), spec, device, told)
+            files.write_json(path, asdict(part))
+        found.predictions.extend(part.predictions)
+        found.token_losses.extend(part.token_losses)
+        tell(begin + len(some), len(rows))
+    return found
+
+
+def _shifted(tell: Callable[[int, int], None], begin: int, total: int) -> Callable[[int, int], None]:
+    return lambda done, _: tell(begin + done, total)
+
+
+def _read(path: Path) -> Answers | None:
+    """The part that was kept; None where there is none, or where it is damaged."""
+    try:
+        kept = files.read_json(path)
+        return Answers(
+            [_prediction(told) for told in kept["predictions"]], [(float(a), b, c) for a, b, c in kept["token_losses"]]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _prediction(told: dict[str, Any]) -> Prediction:
+    pairs = tuple((str(label), float(share)) for label, share in told["probabilities"])
+    return Prediction(told["answer"], told["confidence"], pairs, tuple(told["labels"]))

@@ -1,0 +1,32 @@
+"""A home in which runs are interrupted."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.quiet import quiet_libraries
+from tests.ways import DEVICE, MODELS, House
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    """Everything in this process, on one thread, and a state is saved after each step."""
+    quiet_libraries()
+    torch.set_num_threads(1)
+    monkeypatch.setattr("core.training.run.detect", lambda: DEVICE)
+    return House(tmp_path / "home", seconds_between_saves=0.0)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function from a family to the folder of its tiny model."""
+    made: dict[str, Path] = {}
+
+    def get(family: str) -> Path:
+        if family not in made:
+            made[family] = MODELS[family](tmp_path_factory.mktemp(family), family)
+        return made[family]
+
+    return get

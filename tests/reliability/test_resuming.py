@@ -1,0 +1,229 @@
+"""A run that was interrupted, however often and wherever, ends with the very weights of one that was not."""
+
+import contextlib
+import shutil
+
+import pytest
+
+from core import events, files
+from core.runs.progress import fold
+from core.tasks.base import find
+from core.training import checkpoints, features
+from core.training.loop import InterruptedRunError
+from tests.ways import LANGUAGES, House, Way
+
+pytestmark = pytest.mark.real
+
+WAYS = [
+    Way("classification", "bert", "full"),
+    Way("classification", "bert", "full", {"freeze_embeddings": True, "batch_size": 7}),
+    Way("multi_label", "distilbert", "head"),
+    Way("classification", "bert", "few"),
+    Way("translation", "t5", "full", LANGUAGES),
+    Way("summarization", "qwen2", "lora"),
+    Way("chat", "gpt2", "lora", {"packing": True}),
+]
+
+
+def weights(folder):
+    return files.sha256(folder / "model" / "model.safetensors")
+
+
+def last(folder):
+    """Number and digest of what training ended with, whether or not it was the best."""
+    state, _ = checkpoints.state(folder)
+    return checkpoints.step_of(state), files.sha256(state / "changed.safetensors")
+
+
+def scores(report):
+    return report["metrics"], report["baselines"], report["best_epoch"], report["validation"]
+
+
+class Disturbance:
+    """Interrupts training when it is asked for the first, second, … time in an attempt: between steps, and while rows
+    are judged. Which of them changes with each attempt."""
+
+    def __init__(self, house: House, cycle: int) -> None:
+        self._house, self._cycle, self.attempt, self._asked = house, cycle, 0, 0
+
+    def __call__(self) -> bool:
+        self._asked += self._house.in_phase("training")
+        return self._asked > self.attempt % self._cycle
+
+    def next(self) -> None:
+        self.attempt, self._asked = self.attempt + 1, 0
+        self._house.events.append(events.Phase(name="between"))
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_interrupted_again_and_again_it_ends_with_the_same_weights_scores_and_curves(way, house, model, monkeypatch):
+    monkeypatch.setattr(checkpoints, "forget", lambda *given, **more: None)
+    spec = house.spec(way, model(way.family), rows=60, learning_rate=1e-2)
+    undisturbed, folder = house.train(spec)
+    told, house.events[:] = fold(house.events), []
+    house.interrupted, other, report = Disturbance(house, 12 if way.method == "few" else 3), house.folder(spec), None
+    while report is None:
+        assert house.interrupted.attempt < 100
+        try:
+            report = house.go_on(spec, other)
+        except InterruptedRunError:
+            assert len(list((other / "checkpoints").glob("*"))) <= checkpoints.KEPT
+            house.interrupted.next()
+    assert house.interrupted.attempt >= 5
+    assert weights(other) == weights(folder)
+    assert last(other) == last(folder)
+    assert scores(report) == scores(undisturbed)
+    again = fold(house.events)
+    assert [(step, value) for step, _, value, _ in again.evaluations] == [
+        (step, value) for step, _, value, _ in told.evaluations
+    ]
+    assert again.resumed > 0
+
+
+def test_quick_mode_reads_no_text_twice_and_ends_with_the_same_weights(house, model, monkeypatch):
+    monkeypatch.setattr("core.training.features._ROWS_PER_BATCH", 8)
+    spec = house.spec(Way("classification", "bert", "quick"), model("bert"), rows=80)
+    undisturbed, folder = house.train(spec)
+    honest, read = features.of_batch, []
+    monkeypatch.setattr(features, "of_batch", lambda *given: read.append(1) or honest(*given))
+    house.events.clear()
+    other, report, attempts = house.folder(spec), None, 0
+    while report is None:
+        attempts += 1
+        house.interrupted = lambda most=attempts: house.in_phase("training") and len(read) == most
+        with contextlib.suppress(InterruptedRunError):
+            report = house.go_on(spec, other)
+        house.events.append(events.Phase(name="between"))
+    assert attempts > 5
+    assert len(read) == attempts - 1
+    assert weights(other) == weights(folder)
+    assert scores(report) == scores(undisturbed)
+    assert not (other / "features").exists()
+
+
+@pytest.mark.parametrize("phase", ["untouched", "testing"])
+def test_answers_that_were_written_are_not_written_again(phase, house, model, monkeypatch):
+    monkeypatch.setattr("core.training.answering._WRITTEN_ROWS", 3)
+    spec = house.spec(Way("translation", "t5", "lora", LANGUAGES), model("t5"), epochs=1)
+    undisturbed, _ = house.train(spec)
+    folder, asked, honest = house.folder(spec), [], type(find("translation")).answer
+
+    def answered(task, *given):
+        asked.append(len(given[2]))
+        return honest(task, *given)
+
+    monkeypatch.setattr(type(find("translation")), "answer", answered)
+    house.events.clear()
+    house.interrupted = lambda: house.in_phase(phase) and any((folder / "answers").glob(f"{place}/*.json"))
+    place = "untouched" if phase == "untouched" else "[!u]*"
+    with pytest.raises(InterruptedRunError):
+        house.go_on(spec, folder)
+    house.interrupted = lambda: False
+    report = house.go_on(spec, folder)
+    assert sum(asked) == 2 * report["rows"]["judged"]
+    assert scores(report) == scores(undisturbed)
+    assert not (folder / "answers").exists()
+
+
+def interrupted_at(house, spec, steps):
+    """The folder of a run that was interrupted after so many steps."""
+    folder = house.folder(spec)
+    house.interrupted = lambda: fold(house.events).step >= steps
+    with pytest.raises(InterruptedRunError):
+        house.go_on(spec, folder)
+    house.interrupted = lambda: False
+    house.events.clear()
+    return folder
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+DAMAGES = {
+    "a flipped bit in the weights": lambda state: flip(state / "changed.safetensors"),
+    "a flipped bit in the optimizer": lambda state: flip(state / "optimizer.pt"),
+    "a cut file": lambda state: (state / "changed.safetensors").write_bytes(b"x"),
+    "a missing optimizer": lambda state: (state / "optimizer.pt").unlink(),
+    "a missing manifest": lambda state: (state / checkpoints.MANIFEST).unlink(),
+    "a manifest of garbage": lambda state: (state / checkpoints.MANIFEST).write_bytes(b"\xff{"),
+    "nothing left of it": lambda state: shutil.rmtree(state),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_of_a_damaged_state_the_one_before_is_used_and_it_is_said(damage, house, model):
+    way = Way("classification", "bert", "full")
+    spec = house.spec(way, model("bert"), rows=40)
+    undisturbed, folder = house.train(spec)
+    other = interrupted_at(house, spec, 4)
+    newest, _ = checkpoints.state(other)
+    DAMAGES[damage](newest)
+    report = house.go_on(spec, other)
+    progress = fold(house.events)
+    assert progress.resumed == checkpoints.step_of(newest) - 1
+    assert progress.damaged == (0 if damage == "nothing left of it" else 1)
+    assert (weights(other), scores(report)) == (weights(folder), scores(undisturbed))
+
+
+def test_where_no_state_is_whole_it_begins_anew_and_ends_the_same(house, model):
+    spec = house.spec(Way("classification", "bert", "full"), model("bert"), rows=40)
+    _, folder = house.train(spec)
+    other = interrupted_at(house, spec, 4)
+    for state in (other / "checkpoints").iterdir():
+        flip(state / "changed.safetensors")
+    shutil.rmtree(other / "best")
+    house.go_on(spec, other)
+    assert (fold(house.events).resumed, fold(house.events).damaged) == (0, 2)
+    assert weights(other) == weights(folder)
+
+
+def test_a_damaged_best_model_is_found_again_or_replaced(house, model):
+    spec = house.spec(Way("classification", "bert", "full"), model("bert"), rows=40)
+    other = interrupted_at(house, spec, 6)
+    flip(checkpoints.best(other) / "model.safetensors")
+    report = house.go_on(spec, other)
+    assert checkpoints.verify(other / "model")
+    assert 0 < report["metrics"]["accuracy"] <= 1
+
+
+def test_stopped_it_can_go_on_later_and_ends_where_it_would_have_ended(house, model, monkeypatch):
+    honest = checkpoints.forget
+    monkeypatch.setattr(checkpoints, "forget", lambda folder, resumable=False: honest(folder, resumable=True))
+    spec = house.spec(Way("classification", "bert", "full"), model("bert"), rows=40, epochs=4)
+    _, folder = house.train(spec)
+    house.events.clear()
+    other = house.folder(spec)
+    house.stop = lambda: True  # heard after the first step
+    report = house.go_on(spec, other)
+    assert report["stopped"]
+    assert report["epochs_done"] < 4
+    assert checkpoints.verify(other / "model")
+    assert len(list((other / "checkpoints").iterdir())) == 1
+    house.stop = lambda: False
+    house.events.clear()
+    report = house.go_on(spec, other)
+    assert (report["stopped"], report["epochs_done"]) == (False, 4)
+    assert fold(house.events).resumed > 0
+    assert last(other) == last(folder)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [Way("classification", "bert", "full"), Way("multi_label", "bert", "full"), Way("chat", "llama", "full")],
+    ids=lambda way: way.name,
+)
+def test_a_batch_in_parts_learns_the_same_but_for_rounding(way, house, model, monkeypatch):
+    monkeypatch.setattr("tests.tiny.config", lambda **changes: None)
+    whole, parts = (
+        _losses(house, house.spec(way, model(way.family), rows=40, warmup_ratio=0.0), cut) for cut in (1, 4)
+    )
+    assert parts == pytest.approx(whole, rel=2e-2)
+
+
+def _losses(house, spec, parts):
+    house.events.clear()
+    house.go_on(spec, house.folder(spec), parts)
+    return [loss for _, loss in fold(house.events).losses]
