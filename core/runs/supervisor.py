@@ -46,6 +46,9 @@ class Supervisor:
         runs: the store to watch.
         seconds: pause between two looks.
         own_only: start only what was submitted here, and leave everything else to another supervisor.
+
+    Attributes:
+        last_look: when it looked last, on the clock of `time.monotonic`.
     """
 
     def __init__(self, settings: Settings, runs: RunStore, seconds: float = 0.3, own_only: bool = False) -> None:
@@ -54,6 +57,7 @@ class Supervisor:
         self._children: dict[str, _Child] = {}
         self._submitting = threading.Lock()
         self._adopted: dict[str, float] = {}
+        self.last_look = time.monotonic()
         self._wake, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._loop, name="supervisor", daemon=True)
 
@@ -163,6 +167,7 @@ class Supervisor:
                 self._look()
             except (OSError, UserError, ValueError):
                 log.exception("the supervisor goes on after an error")
+            self.last_look = time.monotonic()
             self._wake.wait(self._seconds if self._busy() else 2.0)
             self._wake.clear()
 

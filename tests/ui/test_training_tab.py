@@ -8,7 +8,8 @@ import pytest
 
 from core import events
 from core.errors import UserError
-from core.runs.store import EventWriter, RunRecord
+from core.runs.store import EventWriter, RunRecord, State
+from core.spec import ModelChoice
 from ui import choices, readiness
 from ui.page import Visit
 from ui.tabs import training
@@ -31,7 +32,7 @@ def test_start_makes_a_run_of_what_was_chosen(ready: Visit) -> None:
     assert (spec.epochs, spec.learning_rate, spec.test_fraction) == (2, 5e-5, 0.2)
     assert spec.data.columns == {"text": "text", "label": "label"}
     assert ready.draft.run == record.id
-    assert not shown["start"].visible
+    assert shown["start"].value == ready.text("training.start_waiting")
     assert shown["stop"].visible
     assert shown["timer"].active
 
@@ -125,10 +126,73 @@ def test_stop_asks_the_worker_and_says_so(ready: Visit) -> None:
 
 def test_an_interrupted_run_can_go_on(ready: Visit) -> None:
     record = going_on(ready)
+    assert not training.poll(ready)["again"].visible
     ready.house.runs.transition(record.id, ("RUNNING",), "INTERRUPTED", 1)
-    assert training.poll(ready)["again"].visible
+    assert training.poll(ready)["again"].value == ready.text("training.again")
+    (ready.house.runs.folder(record.id) / "checkpoints" / "step-1200").mkdir(parents=True)
+    assert training.poll(ready)["again"].value == "Go on from step 1,200"
     training.again(ready)
     assert ready.house.runs.get(record.id).state == "QUEUED"
+
+
+@pytest.mark.parametrize("state", ["STOPPED", "FAILED"])
+def test_what_was_stopped_or_failed_goes_on_only_from_a_saved_state(ready: Visit, state: State) -> None:
+    record = going_on(ready)
+    ready.house.runs.transition(record.id, ("RUNNING",), state, 1)
+    assert not training.poll(ready)["again"].visible
+    with pytest.raises(UserError, match="run_not_resumable"):
+        training.again(ready)
+    (ready.house.runs.folder(record.id) / "checkpoints" / "step-3").mkdir(parents=True)
+    training.again(ready)
+    assert ready.house.runs.get(record.id).state == "QUEUED"
+
+
+def test_runs_in_the_line_say_their_place_and_can_change_it(ready: Visit) -> None:
+    first = going_on(ready)
+    waiting = []
+    for epochs in (6, 7, 8):
+        ready.change(knobs={"epochs": epochs})
+        training.start(ready)
+        waiting.append(ready.draft.run)
+    shown = training.poll(ready)
+    assert "number 3 in the line" in shown["status"]
+    assert shown["stop"].value == ready.text("training.cancel")
+    assert (shown["earlier"].visible, shown["later"].visible) == (True, False)
+    shown = training.earlier(ready)
+    assert "number 2 in the line" in shown["status"]
+    assert (shown["earlier"].visible, shown["later"].visible) == (True, True)
+    training.stop(ready)
+    assert ready.house.runs.get(waiting[2]).state == "STOPPED"
+    assert ready.house.runs.get(first.id).state == "RUNNING"
+    training.open_run(ready, waiting[1])
+    assert "number 2 in the line" in training.later(ready)["status"]
+
+
+def test_a_line_tells_when_it_is_ones_turn(ready: Visit) -> None:
+    running = going_on(ready)
+    writer = EventWriter(ready.house.runs.folder(running.id), 1)
+    writer.write(events.Step(step=1, epoch=0, loss=1, learning_rate=0.1, rows_per_second=9, seconds_left=600))
+    ready.change(knobs={"epochs": 7})
+    assert "probably in 10 minutes" in training.start(ready)["status"]
+
+
+def test_a_result_is_taught_further_with_the_same_settings(visit: Visit, finished: Callable[..., RunRecord]) -> None:
+    before = finished()
+    assert training.open_run(visit, before.id)["further"].visible
+    training.further(visit)
+    training.further(visit)
+    after = visit.house.runs.list("local")
+    assert len(after) == 2
+    spec = visit.house.runs.spec(after[0].id)
+    assert (spec.model.source, spec.model.name) == ("run", before.id)
+    assert spec.model_copy(update={"model": ModelChoice()}) == visit.house.runs.spec(before.id)
+
+
+def test_who_was_stopped_by_the_clock_is_told(ready: Visit) -> None:
+    record = going_on(ready)
+    ready.house.runs.request_stop(record.id, "time")
+    ready.house.runs.transition(record.id, ("STOPPING",), "STOPPED", 1, has_result=True)
+    assert "time for a training on this page was over" in training.poll(ready)["status"]
 
 
 def test_runs_are_listed_opened_and_deleted(visit: Visit, finished: Callable[..., RunRecord]) -> None:

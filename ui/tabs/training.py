@@ -7,8 +7,8 @@ import gradio as gr
 
 from core.runs.progress import Progress
 from core.runs.store import ACTIVE, RunRecord
-from core.spec import TrainSpec
-from ui import cards, charts, choices, sentences
+from core.spec import ModelChoice, TrainSpec
+from ui import cards, charts, choices, sentences, waiting
 from ui.page import Page, Tab, Visit
 from ui.pictures import esc
 from ui.readiness import card, going_on, shown_run, steps
@@ -26,7 +26,13 @@ def build(page: Page) -> Tab:
     with gr.Row(elem_classes=["buttons"]):
         parts["start"] = gr.Button(text("training.start"), variant="primary", size="lg", interactive=False)
         parts["again"] = gr.Button(text("training.again"), variant="primary", size="lg", visible=False)
+        parts["further"] = gr.Button(text("training.further"), size="lg", visible=False)
         parts["stop"] = gr.Button(text("training.stop"), variant="stop", size="lg", visible=False)
+        parts["earlier"] = gr.Button(text("training.earlier"), size="lg", visible=False)
+        parts["later"] = gr.Button(text("training.later"), size="lg", visible=False)
+    if page.house.settings.limits.run_seconds:
+        hours = page.house.settings.limits.run_seconds / 3600
+        gr.HTML(f'<p class="hint">{esc(text("training.time_limit", hours=hours))}</p>')
     parts["status"] = gr.HTML(min_height=110)
     with gr.Row(elem_classes=["halves"]):
         parts["losses"] = _plot(text("charts.loss_title"), charts.losses(text, None), "loss", text("charts.loss"), text)
@@ -58,7 +64,10 @@ def _plot(title: str, seed: Any, y: str, y_title: str, text: Any) -> Any:
 def _wire(page: Page, parts: dict[str, Any]) -> None:
     page.listen(parts["start"].click, start, None, parts)
     page.listen(parts["again"].click, again, None, parts)
+    page.listen(parts["further"].click, further, None, parts)
     page.listen(parts["stop"].click, stop, None, parts)
+    page.listen(parts["earlier"].click, earlier, None, parts)
+    page.listen(parts["later"].click, later, None, parts)
     page.listen(parts["runs"].input, open_run, [parts["runs"]], parts)
     page.listen(parts["delete"].click, delete, [parts["runs"]], parts)
     page.listen(parts["timer"].tick, poll, None, parts, queue=False)
@@ -76,15 +85,18 @@ def poll(visit: Visit) -> dict[str, Any]:
     way = steps(visit)
     ready = way["data"] == "done" and way["model"] == "done"
     seen = visit.house.watch.progress(record.id) if record else None
-    words = text("training.start_another") if record and not active else text("training.start")
+    words = text("training.start_waiting" if active else "training.start_another" if record else "training.start")
+    again_words = waiting.again_label(visit, record)
+    before, after = waiting.own_before_and_after(visit, record)
     shown = card(visit, "training", way) | {
-        "start": gr.Button(words, interactive=ready, visible=not active),
+        "start": gr.Button(words, interactive=ready, variant="secondary" if record else "primary"),
         "stop": gr.Button(
-            text("training.stopping") if record and record.state == "STOPPING" else text("training.stop"),
-            visible=active,
-            interactive=record is not None and record.state != "STOPPING",
+            _stop_words(visit, record), visible=active, interactive=record is not None and record.state != "STOPPING"
         ),
-        "again": gr.Button(visible=record is not None and record.state == "INTERRUPTED"),
+        "again": gr.Button(again_words or "", visible=again_words is not None),
+        "further": gr.Button(visible=waiting.can_be_taught_further(visit, record)),
+        "earlier": gr.Button(visible=before),
+        "later": gr.Button(visible=after),
         "status": status(visit, record, seen) if record and seen else _before(visit),
         "losses": gr.LinePlot(charts.losses(text, seen), x_lim=_span(seen), visible=record is not None),
         "scores": gr.LinePlot(charts.scores(text, seen), x_lim=_span(seen), y_lim=[0, 100], visible=record is not None),
@@ -135,16 +147,53 @@ def _name(visit: Visit, spec: TrainSpec) -> str:
     return f"{spec.data.name.rsplit('.', 1)[0][:40]} · {start_from[:40]}"
 
 
+def _stop_words(visit: Visit, record: RunRecord | None) -> str:
+    state = record.state if record else ""
+    return visit.text({"STOPPING": "training.stopping", "QUEUED": "training.cancel"}.get(state, "training.stop"))
+
+
 def again(visit: Visit) -> dict[str, Any]:
-    """Run an interrupted training once more, from its beginning."""
+    """Go on with a run that was interrupted, stopped or failed, from where it was."""
     record = shown_run(visit)
     if record:
         visit.house.supervisor.again(record.id, visit.owner)
     return view(visit)
 
 
+def further(visit: Visit) -> dict[str, Any]:
+    """Teach the result of a run further: a new run with the same settings that begins with it."""
+    house, record = visit.house, shown_run(visit)
+    if not waiting.can_be_taught_further(visit, record):
+        return view(visit)
+    assert record
+    before = house.runs.spec(record.id)
+    spec = before.model_copy(update={"model": ModelChoice(source="run", name=record.id)})
+    with house.start_lock:
+        name = visit.text("training.further_name", name=record.name or record.id[:8])
+        made = _just_started(visit, spec) or house.supervisor.submit(spec, visit.owner, name)
+    visit.change(run=made.id)
+    return view(visit)
+
+
+def earlier(visit: Visit) -> dict[str, Any]:
+    """Let the shown run change places with the person's run that waits before it."""
+    return _moved(visit, earlier=True)
+
+
+def later(visit: Visit) -> dict[str, Any]:
+    """Let the shown run change places with the person's run that waits after it."""
+    return _moved(visit, earlier=False)
+
+
+def _moved(visit: Visit, *, earlier: bool) -> dict[str, Any]:
+    record = shown_run(visit)
+    if record:
+        visit.house.supervisor.move(record.id, visit.owner, earlier=earlier)
+    return view(visit)
+
+
 def stop(visit: Visit) -> dict[str, Any]:
-    """End the run early and keep the best so far."""
+    """End the run early and keep the best so far; one that waits is taken out of the line."""
     record = shown_run(visit)
     if record:
         visit.house.runs.request_stop(visit.house.runs.get(record.id, visit.owner).id)
@@ -189,9 +238,13 @@ def status(visit: Visit, record: RunRecord, seen: Progress) -> str:
     error = record.error or seen.error
     if code == "failed" and error:
         sentence = text.coded("errors", error["code"], error.get("facts", {}))
+    elif code == "queued":
+        sentence = waiting.sentence(visit, record)
+    elif code == "stopped" and record.ended_by:
+        sentence = text(f"going.stopped_by_{record.ended_by}")
     else:
         sentence = text(f"going.{code}", n=sentences.percent(seen.evaluations[-1][2]) if seen.evaluations else 0)
-    fraction = 1.0 if record.has_result else seen.fraction
+    fraction = 1.0 if record.has_result and not going_on(record) else seen.fraction
     bar = progress_bar(_where(visit, record, seen), fraction)
     kind = "problem" if code in ("failed", "interrupted") else "said"
     figures = cards.facts(_figures(visit, seen)) if seen.steps else ""
@@ -226,4 +279,4 @@ def _figures(visit: Visit, seen: Progress) -> list[tuple[str, str]]:
     if seen.device:
         kind = text(f"device.{seen.device.get('kind', 'cpu')}")
         found.append((text("training.device"), f"{kind} · {seen.device.get('precision', '')}"))
-    return found
+    return found + waiting.told_figures(visit, seen)
