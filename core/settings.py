@@ -1,12 +1,13 @@
 """The only reader of the environment: where things live, what the limits are, which kind of place this is."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import platformdirs
 
+_SAVES = "TUNING_FORK_SECONDS_BETWEEN_SAVES"
 MEBIBYTE = 2**20
 GIBIBYTE = 2**30
 
@@ -52,6 +53,7 @@ class Settings:
     Attributes:
         home: folder of runs, tables and drafts.
         place: `space` on a Hugging Face Space, else `local`.
+        lasting: whether `home` is still there after a restart; most Spaces have no such disk.
         host: address that the page listens on.
         port: port asked for, None for the first free one from 7860.
         open_browser: whether to open the page in a browser on start.
@@ -61,6 +63,7 @@ class Settings:
 
     home: Path
     place: Literal["local", "space"] = "local"
+    lasting: bool = True
     host: str = "127.0.0.1"
     port: int | None = None
     open_browser: bool = False
@@ -86,8 +89,8 @@ def from_environment(home: Path | None = None) -> Settings:
     """
     on_space = bool(os.environ.get("SPACE_ID"))
     named = os.environ.get("TUNING_FORK_HOME")
-    lasting = Path("/data/tuning-fork") if on_space and os.access("/data", os.W_OK) else None
-    chosen = home or (Path(named) if named else lasting or default_home())
+    disk = Path("/data/tuning-fork") if on_space and os.access("/data", os.W_OK) else None
+    chosen = home or (Path(named) if named else disk or default_home())
     port = os.environ.get("GRADIO_SERVER_PORT")
     wants_browser = os.environ.get("TUNING_FORK_BROWSER", "1") != "0"
     has_screen = os.name == "nt" or any(
@@ -96,11 +99,15 @@ def from_environment(home: Path | None = None) -> Settings:
     return Settings(
         home=chosen.expanduser().resolve(),
         place="space" if on_space else "local",
+        lasting=not on_space or (disk is not None and chosen.is_relative_to("/data")),
         host=os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0" if on_space else "127.0.0.1"),  # noqa: S104 (a Space must)
         port=int(port) if port else None,
         open_browser=wants_browser and has_screen and not on_space,
         hub_endpoint=os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/"),
-        limits=Limits(owner_runs=3, queued_runs=50, run_seconds=2 * 3600) if on_space else Limits(),
+        limits=replace(
+            Limits(owner_runs=3, queued_runs=50, run_seconds=2 * 3600) if on_space else Limits(),
+            seconds_between_saves=float(os.environ.get(_SAVES, Limits.seconds_between_saves)),
+        ),
     )
 
 
@@ -133,4 +140,5 @@ def child_environment(settings: Settings, *, online: bool = False) -> dict[str, 
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
         "TUNING_FORK_HOME": str(settings.home),
+        _SAVES: str(settings.limits.seconds_between_saves),
     }

@@ -34,6 +34,7 @@ NEXT: dict[State, tuple[State, ...]] = {
 }
 RESUMABLE: tuple[State, ...] = ("INTERRUPTED", "STOPPED", "FAILED")
 Events = list[events.Event]
+_SECONDS_FOR_A_CHANGE = 10.0
 _ID = re.compile(r"^[0-9a-f]{32}$")
 
 
@@ -63,7 +64,7 @@ class RunRecord:
         kept: step of its newest state at the last such end.
         parts: a batch is worked through in so many parts, since it did not fit into the memory.
         seconds: how long it took, where it has a result.
-        ended_by: `time` where the place's limit stopped it.
+        ended_by: `time` where the place's limit stopped it, `divergence` where its loss was no number any more.
     """
 
     id: str
@@ -178,7 +179,7 @@ class RunStore:
             StaleTransitionError: the run is in none of `expected`, of another attempt, or has no such arrow.
         """
         folder = self.folder(run_id)
-        with FileLock(folder / "run.lock"):
+        with self._changing(folder):
             record = self.get(run_id)
             if record.state not in expected or record.attempt != attempt or new not in NEXT[record.state]:
                 raise StaleTransitionError(f"{run_id}: {record.state}/{record.attempt} -> {new}/{attempt}")
@@ -187,12 +188,25 @@ class RunStore:
             files.write_json(folder / "run.json", asdict(record))
         return record
 
+    @contextmanager
+    def _changing(self, folder: Path) -> Iterator[None]:
+        """Nobody else changes the run meanwhile. A process that hangs while it does must not hang the others.
+
+        Raises:
+            UserError: `too_busy`.
+        """
+        try:
+            with FileLock(folder / "run.lock", timeout=_SECONDS_FOR_A_CHANGE):
+                yield
+        except Timeout as error:
+            raise UserError("too_busy") from error
+
     def annotate(self, run_id: str, **changes: Any) -> RunRecord:
         """Change what is no state: name, result, headline."""
         if changes.keys() & {"id", "owner", "state", "attempt", "created"}:
             raise ValueError("not an annotation")
         folder = self.folder(run_id)
-        with FileLock(folder / "run.lock"):
+        with self._changing(folder):
             record = replace(self.get(run_id), **changes)
             files.write_json(folder / "run.json", asdict(record))
         return record
@@ -222,6 +236,8 @@ class RunStore:
 
     def can_go_on(self, record: RunRecord) -> bool:
         """Whether an ended run can be gone on with from where it was, or begun again."""
+        if record.error and record.error["code"] == "loss_not_finite":
+            return False  # the same steps would lead there again
         return record.state == "INTERRUPTED" or (record.state in RESUMABLE and self.kept_step(record.id) > 0)
 
     def stop_requested(self, run_id: str) -> bool:

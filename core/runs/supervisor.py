@@ -157,7 +157,8 @@ class Supervisor:
             record = self._runs.get(run_id)
             if on_tick:
                 on_tick()
-            if record.state not in (*ACTIVE, "QUEUED"):
+            goes_on = record.returning and not self._closing.is_set()
+            if record.state not in (*ACTIVE, "QUEUED") and not goes_on:
                 return record
             time.sleep(seconds)
 

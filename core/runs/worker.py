@@ -81,6 +81,8 @@ class Worker:
         # A stop that was asked for after the last step changes nothing any more: the run is simply done.
         end: State = "STOPPED" if result["stopped"] else "FINISHED"
         told = {"has_result": True, "headline": headline, "seconds": result["seconds"], "crashes": 0}
+        if result["diverged"]:
+            told["ended_by"] = "divergence"
         self._runs.transition(self._id, ("RUNNING", "STOPPING"), end, self._attempt, **told)
         return DONE
 

@@ -41,13 +41,15 @@ class Fitted:
         best_epoch: when the weights that were kept were reached: by the metric or by the loss, as the task chooses.
         best_value: the task's training metric there.
         epochs_done: passes over the training rows, also partial ones.
-        stopped: whether it was asked to end early.
+        stopped: whether it ended early.
+        diverged: whether that was because the loss was no number any more.
     """
 
     best_epoch: float
     best_value: float
     epochs_done: float
     stopped: bool
+    diverged: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def fit(
     Where an earlier attempt left a state in `folder`, training goes on from there.
 
     Raises:
-        UserError: `loss_not_finite`, `disk_full`, `out_of_memory`.
+        UserError: `loss_not_finite` before there was a model to keep, `disk_full`, `out_of_memory`.
         InterruptedRunError: the system asked to end; the state is kept.
     """
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -212,7 +214,7 @@ def _watcher(
     class Watcher(TrainerCallback):
         best_step: int | None = None
         best_epoch, best_value, best_order = 0.0, 0.0, -math.inf
-        stopped = False
+        stopped = diverged = False
         _asked_at = 0.0
         judge_first: Callable[[], Any] | None = None
 
@@ -226,7 +228,7 @@ def _watcher(
                 self.best_epoch, self.best_value, self.best_order = facts["epoch"], facts["value"], facts["order"]
 
         def fitted(self, epochs_done: float) -> Fitted:
-            return Fitted(self.best_epoch, self.best_value, epochs_done, self.stopped)
+            return Fitted(self.best_epoch, self.best_value, epochs_done, self.stopped, self.diverged)
 
         def save_first(self) -> bool:
             return signals.interrupted() or monotonic() - self._saved_at >= keeping.seconds / 2
@@ -266,7 +268,12 @@ def _watcher(
             if "loss" not in logs:
                 return
             if not math.isfinite(logs["loss"]):
-                raise UserError("loss_not_finite", step=state.global_step, learning_rate=spec.learning_rate)
+                if self.best_step is None:
+                    raise UserError("loss_not_finite", step=state.global_step, learning_rate=spec.learning_rate)
+                # The weights are lost, but those that did best before are kept.
+                self.stopped = self.diverged = control.should_training_stop = True
+                control.should_evaluate = control.should_save = False
+                return
             self._losses.append(logs["loss"])
             if pace.due() or state.global_step >= state.max_steps:
                 mean, self._losses = sum(self._losses) / len(self._losses), []

@@ -164,14 +164,18 @@ def _batch_size(case: _Case) -> Advice:
 
 
 def _epochs(case: _Case, batch: int) -> Advice:
-    """Models that write are taught in few passes; others about 200 steps at least, 2 passes at least, 12 at most."""
+    """Models that write are taught in few passes; others about 200 steps at least, 3 passes at least, 12 at most.
+
+    On docstrings of eight libraries (4,000 rows), 2 passes of MiniLM came to a macro F1 of .870, 3 to .887; TF-IDF with
+    logistic regression has .877 there.
+    """
     facts: dict[str, Fact] = {"rows": case.rows}
     if case.writes and case.kind == "decoder":
         return Advice(3 if case.rows < 500 else 2 if case.rows < 2_000 else 1, "epochs_for_writing", facts)
     per_epoch = max(1, -(-case.rows // batch))
     if case.writes:
         return Advice(max(1, min(6, -(-600 // per_epoch))), "epochs_for_rows", facts)
-    return Advice(max(2, min(12, -(-200 // per_epoch))), "epochs_for_rows", facts)
+    return Advice(max(3, min(12, -(-200 // per_epoch))), "epochs_for_rows", facts)
 
 
 def _max_length(case: _Case) -> Advice:

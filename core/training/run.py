@@ -115,7 +115,7 @@ def train(
     if spec.keep_adapter:
         _keep_adapter(folder)
     files.write_json(folder / "report.json", result)
-    checkpoints.forget(folder, resumable=fitted.stopped)
+    checkpoints.forget(folder, resumable=fitted.stopped and not fitted.diverged)
     report(events.Finished(stopped=fitted.stopped, seconds=result["seconds"]))
     return result
 
@@ -237,6 +237,7 @@ def _facts(
         "best_epoch": round(fitted.best_epoch, 3),
         "validation": {"metric": find(spec.task).training_metric, "value": round(fitted.best_value, 4)},
         "stopped": fitted.stopped,
+        "diverged": fitted.diverged,
         "spec": spec.model_dump(),
     }
 

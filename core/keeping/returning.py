@@ -1,0 +1,274 @@
+"""Runs that are kept on the Hub come back after a restart that forgot everything.
+
+The repository is the person's own, but whoever may write to it could have put anything there. So nothing in it is
+trusted: paths come from a list of ours, sizes are bounded before the first byte, every digest is checked, the table is
+read by a child with limits, and no choice may lead to a folder of this machine. A state's pickles are opened by the
+worker alone, with `weights_only`, which runs no code; a key to sign them with would have to outlast the restart, which
+nothing here does.
+"""
+
+import hashlib
+import secrets
+import shutil
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from filelock import FileLock
+
+from core import files
+from core.errors import UserError
+from core.hub import answers, downloading, repos
+from core.hub.repos import MODELS, REVISION, RepoInfo, Sibling
+from core.keeping import layout, snapshot
+from core.keeping.layout import Kept
+from core.keeping.tables import Shelf
+from core.models import fetching
+from core.models.loading import check_folder
+from core.runs.store import RunRecord, RunStore
+from core.settings import MEBIBYTE, Settings
+from core.spec import ModelChoice, TrainSpec
+from core.tasks.base import find
+from core.training import checkpoints
+
+_MOST_LISTED = 100
+_MOST_FILES = 200
+_AT_ONCE = 8
+_LONGEST_LIST_SECONDS = 15.0
+
+
+def kept(settings: Settings, token: str) -> list[Kept]:
+    """The runs that are kept in the person's repository, newest first; what cannot be read is passed over.
+
+    Raises:
+        UserError: `token_invalid`, `hub_unreachable`.
+    """
+    info = _repository(settings, token)
+    if info is None:
+        return []
+    paths = [path for path, size in _records(info) if size <= layout.MOST_RECORD_BYTES][:_MOST_LISTED]
+
+    def read(path: str) -> Kept | None:
+        try:
+            content = answers.get(settings, f"/{info.id}/resolve/{info.sha}/{path}", token)
+            found = Kept.model_validate_json(content)
+        except (answers.RefusedError, httpx2.HTTPError, ValueError):
+            return None
+        return found if path.startswith(layout.folder(found.id)) else None
+
+    def read_all() -> list[Kept]:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return [one for one in pool.map(read, paths) if one]
+
+    found = answers.within(_LONGEST_LIST_SECONDS, read_all)
+    return sorted(found, key=lambda one: one.saved, reverse=True)
+
+
+def _records(info: RepoInfo) -> Iterator[tuple[str, int]]:
+    for sibling in info.siblings:
+        place, _, name = sibling.rfilename.rpartition("/")
+        if name == layout.RECORD and layout.is_run(place.removeprefix("runs/")):
+            yield sibling.rfilename, sibling.size or 0
+
+
+def _repository(settings: Settings, token: str) -> RepoInfo | None:
+    """What the Hub tells of the person's repository; None where there is none, or one that we did not make."""
+    name = f"{answers.whoami(settings, token).name}/{layout.NAME}"
+    try:
+        info = answers.within(settings.limits.hub_timeout, lambda: repos.ask(MODELS, name, settings, token))
+    except UserError as error:
+        if error.code in (MODELS.missing, MODELS.gated):
+            return None
+        raise
+    tags = (info.cardData or {}).get("tags")
+    return info if isinstance(tags, list) and layout.TAG in tags else None
+
+
+def restore(
+    settings: Settings,
+    runs: RunStore,
+    owner: str,
+    token: str,
+    run_id: str,
+    on_progress: downloading.Progress | None = None,
+) -> RunRecord:
+    """Bring a kept run back: its state, its table, and what it needs to go on. It gets its id again where that is free.
+
+    A run that had not ended is INTERRUPTED then and can be gone on with.
+
+    Args:
+        on_progress: called with (bytes so far, bytes in all). An exception that it raises ends the download.
+
+    Raises:
+        UserError: `kept_unknown`, `kept_damaged`, `disk_full`, `quota_full`, `download_failed`, `too_busy`,
+            `token_invalid`, `hub_unreachable`, `task_unknown`, and what `core.models.fetching` raises where the model
+            that it goes on from has to be fetched too.
+    """
+    info = _repository(settings, token)
+    wanted = _wanted(info, run_id, settings) if info else None
+    if wanted is None:
+        raise UserError("kept_unknown")
+    owned = settings.home / "keeping" / hashlib.sha256(owner.encode()).hexdigest()[:16]
+    with files.disk_full_is_a_user_error():
+        owned.mkdir(parents=True, exist_ok=True)
+        with FileLock(owned / ".lock"):
+            _check_room(settings, runs, owner, wanted.bytes)
+            place = owned / secrets.token_hex(8)
+            try:
+                downloading.bring(wanted, place, settings, token, on_progress)
+                _put_in_place(wanted, place, run_id)
+                return _take_in(place / run_id, settings, runs, owner, token)
+            finally:
+                shutil.rmtree(place, ignore_errors=True)
+
+
+def _wanted(info: RepoInfo, run_id: str, settings: Settings) -> downloading.Wanted | None:
+    """The files of a run, numbered: no name from elsewhere becomes a path here.
+
+    Raises:
+        UserError: `kept_damaged`, where something lies there that may not.
+    """
+    mine = layout.folder(run_id)
+    found = [s for s in info.siblings if layout.is_run(run_id) and s.rfilename.startswith(mine)]
+    if not found:
+        return None
+    sound = len(found) <= _MOST_FILES and all(_is_sound(s, mine, settings.limits.file_bytes) for s in found)
+    if not sound or layout.RECORD not in {s.rfilename.removeprefix(mine) for s in found}:
+        raise UserError("kept_damaged")
+    described = tuple(
+        downloading.File(s.rfilename, s.size or 0, s.digest, f"{number:05}") for number, s in enumerate(found)
+    )
+    return downloading.Wanted(MODELS, info.id, info.sha, described)
+
+
+def _is_sound(file: Sibling, mine: str, table_bytes: int) -> bool:
+    path = file.rfilename.removeprefix(mine)
+    if file.size is None or not file.digest or not layout.may_be_kept(path):
+        return False
+    most = layout.most_bytes(path, table_bytes)
+    return most is None or file.size <= most
+
+
+def _check_room(settings: Settings, runs: RunStore, owner: str, size: int) -> None:
+    """Refuse before the first byte what would fill the disk, or on a shared page the person's part of it."""
+    limits = settings.limits
+    if shutil.disk_usage(settings.home).free - size < limits.free_disk:
+        raise UserError("disk_full")
+    if settings.on_space:
+        used = sum(files.folder_bytes(runs.folder(record.id)) for record in runs.list(owner))
+        if used + size > limits.owner_bytes:
+            raise UserError("quota_full", used_mb=used // MEBIBYTE, limit_mb=limits.owner_bytes // MEBIBYTE)
+
+
+def _put_in_place(wanted: downloading.Wanted, place: Path, run_id: str) -> None:
+    """From numbers to paths, all of which are known to be ours."""
+    for file in wanted.files:
+        target = place / run_id / file.path.removeprefix(layout.folder(run_id))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (place / file.name).rename(target)
+
+
+def _take_in(folder: Path, settings: Settings, runs: RunStore, owner: str, token: str) -> RunRecord:
+    """Make a run of what arrived, once all of it is known to be what it should be."""
+    tables = folder.parent / "tables"
+    with _damage_is_a_user_error():
+        kept = Kept.model_validate_json((folder / layout.RECORD).read_bytes())
+        spec = TrainSpec.model_validate_json((folder / layout.SPEC).read_bytes())
+        if kept.id != folder.name:
+            raise ValueError("another run's")
+        _check_spec(spec)
+        _check_files(folder, kept)
+        (folder / "tables").rename(tables)
+    find(spec.task)
+    if not kept.has_result or kept.step:
+        _bring_base(spec.model, settings, token, owner)
+    shelf, added = Shelf(settings), list[str]()
+    try:
+        for table_id in filter(None, (spec.data.table, spec.data.test_table)):
+            if not shelf.has(table_id, owner):
+                shelf.take_back(table_id, owner, tables / f"{table_id}.parquet", tables / f"{table_id}.json")
+                added.append(table_id)
+        return _add(folder, kept, spec, runs, owner)
+    except BaseException:
+        for table_id in added:
+            shelf.delete(table_id, owner)
+        raise
+
+
+@contextmanager
+def _damage_is_a_user_error() -> Iterator[None]:
+    """Whatever is wrong with files that a stranger may have made is one error."""
+    try:
+        yield
+    except (UserError, OSError, ValueError, TypeError, RecursionError, zipfile.BadZipFile) as error:
+        raise UserError("kept_damaged") from error
+
+
+def _check_spec(spec: TrainSpec) -> None:
+    """What it starts from must lie on the Hub or in a package."""
+    snapshot.check(spec)
+    revision = spec.model.revision
+    if revision is not None and not REVISION.fullmatch(revision):
+        raise ValueError("no revision")
+
+
+def _check_files(folder: Path, kept: Kept) -> None:
+    """Every folder is whole by its own manifest, and what can be opened is harmless."""
+    for root in ("checkpoints", "best"):
+        found = sorted((folder / root).glob("*"))
+        if len(found) > 1 or not all(map(_is_whole, found)):
+            raise ValueError(f"{root} is not whole")
+    for name in ("model", "adapter"):
+        if (folder / name).exists() and not _is_whole(folder / name):
+            raise ValueError(f"{name} is not whole")
+    for file in folder.rglob("*"):
+        if file.name in layout.TORCH:
+            _check_archive(file)
+    if kept.has_result:
+        check_folder(folder / "model")
+        if not isinstance(files.read_json(folder / layout.REPORT), dict):
+            raise ValueError("no report")
+
+
+def _is_whole(folder: Path) -> bool:
+    manifest = files.read_json(folder / checkpoints.MANIFEST)
+    present = {file.name for file in folder.iterdir()} - {checkpoints.MANIFEST}
+    return isinstance(manifest, dict) and present == set(manifest) and checkpoints.verify(folder)
+
+
+def _check_archive(file: Path) -> None:
+    """Torch stores its numbers as they are: a file that unfolds to more than its size was made by somebody else."""
+    with zipfile.ZipFile(file) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("compressed")
+        if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
+            raise ValueError("overlapping")
+
+
+def _bring_base(choice: ModelChoice, settings: Settings, token: str, owner: str) -> None:
+    """Fetch the model that training began with, at the commit that it began with, where it is not on this disk."""
+    if choice.source == "hub" and (not choice.revision or choice.revision not in _installed(choice, settings, owner)):
+        found = fetching.look_up(choice.name, settings, token)
+        # The digests are those of the newest commit: where a file has changed since, it is refused as damaged.
+        fetching.fetch(replace(found, revision=choice.revision or found.revision), settings, token, owner)
+
+
+def _installed(choice: ModelChoice, settings: Settings, owner: str) -> list[str]:
+    return fetching.installed(choice.name, settings, owner)
+
+
+def _add(folder: Path, kept: Kept, spec: TrainSpec, runs: RunStore, owner: str) -> RunRecord:
+    """The folder becomes a run of the store; none that is there is touched."""
+    free = not (runs.root / kept.id).exists()
+    last = max((record.place for record in runs.list()), default=0)
+    facts: dict[str, Any] = kept.facts() | {"task": spec.task, "place": last + 1}
+    record = RunRecord(kept.id if free else secrets.token_hex(16), owner, changed=kept.saved, **facts)
+    files.write_bytes(folder / layout.SPEC, spec.model_dump_json(indent=1).encode())
+    files.write_json(folder / layout.RECORD, asdict(record))
+    folder.rename(runs.root / record.id)  # refused by the system where another came first
+    return record
