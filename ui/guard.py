@@ -15,24 +15,29 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import UserError
 from core.settings import Settings
+from ui import calls
 from ui.text import PATHS
 
 OWNER_COOKIE = "tuning_fork_owner"
 LANGUAGE_COOKIE = "tuning_fork_language"
-_SECRET = re.compile(r"^[0-9a-f]{64}$")
+_SECRET = re.compile(r"[0-9a-f]{64}")
 _YEAR = 365 * 24 * 3600
 
 # gradio serves far more than this page needs (an API browser, monitoring, a run history, a proxy, whatever lies in its
 # cache); what is not named here does not exist.
 OPEN_PATHS = frozenset(
     {
-        "/", "/zh", "/theme.css", "/robots.txt", "/favicon.ico", "/manifest.json", "/logout",
+        "/", "/zh", "/health", "/theme.css", "/robots.txt", "/favicon.ico", "/manifest.json",
+        "/login/huggingface", "/login/callback", "/logout",
         "/gradio_api/startup-events", "/gradio_api/theme.css", "/gradio_api/upload", "/gradio_api/upload_progress",
         "/gradio_api/queue/join", "/gradio_api/queue/data", "/gradio_api/run/predict", "/gradio_api/reset",
         "/gradio_api/cancel",
     }
 )  # fmt: skip
-OPEN_FOLDERS = ("/assets/", "/static/", "/svelte/", "/download/", "/login/", "/gradio_api/heartbeat/")
+OPEN_FOLDERS = ("/assets/", "/static/", "/svelte/", "/download/", "/gradio_api/heartbeat/")
+# The same for everybody, and so the only things that a browser or a proxy may keep.
+_SAME_FOR_ALL = ("/assets/", "/static/", "/svelte/", "/theme.css", "/robots.txt", "/favicon.ico", "/manifest.json")
+_UPLOAD = "/gradio_api/upload"
 _MOST_JSON = 4 * 2**20
 
 
@@ -54,7 +59,7 @@ def owner(request: Any, settings: Settings) -> str:
     if person:
         return f"hf:{person}"
     secret = connection.cookies.get(OWNER_COOKIE, "")
-    if not _SECRET.match(secret):
+    if not _SECRET.fullmatch(secret):
         raise UserError("cookies_blocked")
     return f"anon:{hashlib.sha256(secret.encode()).hexdigest()[:16]}"
 
@@ -79,20 +84,19 @@ class Guard:
             return
         early = refusal(scope, self._settings) or to_other_language(scope)
         if early is not None:
-            await early(scope, receive, send)
+            await early(scope, receive, _adding(send, self._always(scope)))
             return
-        added = self._headers(scope)
+        who = _who(scope, self._settings)
+        scope, added = calls.own_address(scope, who), [*self._always(scope), *self._cookies(scope)]
+        if scope["method"] == "POST" and scope["path"] in calls.CALLS:
+            try:
+                scope, receive = await calls.own_call(scope, receive, who)
+            except (ValueError, RecursionError):
+                await PlainTextResponse("Refused: this page makes no such call.", 400)(scope, receive, send)
+                return
+        await self._app(scope, receive, _adding(send, added))
 
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in added:
-                    headers.append(name, value)
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
-
-    def _headers(self, scope: Scope) -> list[tuple[str, str]]:
+    def _always(self, scope: Scope) -> list[tuple[str, str]]:
         above = "https://huggingface.co https://*.hf.space" if self._settings.on_space else "'self'"
         found = [
             (
@@ -103,12 +107,16 @@ class Guard:
             ("X-Content-Type-Options", "nosniff"),
             ("Referrer-Policy", "same-origin"),
         ]
+        return found if scope["path"].startswith(_SAME_FOR_ALL) else [*found, ("Cache-Control", "no-store")]
+
+    def _cookies(self, scope: Scope) -> list[tuple[str, str]]:
         if scope["path"] not in PATHS.values():
-            return found
+            return []
+        found = []
         asked = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("lang")
         if asked in PATHS:
             found.append(("Set-Cookie", self._cookie(LANGUAGE_COOKIE, asked)))
-        if self._settings.on_space and not _SECRET.match(_cookies(scope).get(OWNER_COOKIE, "")):
+        if self._settings.on_space and not _SECRET.fullmatch(_cookies(scope).get(OWNER_COOKIE, "")):
             found.append(("Set-Cookie", self._cookie(OWNER_COOKIE, secrets.token_hex(32))))
         return found
 
@@ -117,6 +125,30 @@ class Guard:
         # partitioned ones where the browser blocks third parties. Foreign pages are kept out by the Origin check.
         where = "SameSite=None; Secure; Partitioned" if self._settings.on_space else "SameSite=Lax"
         return f"{name}={value}; Path=/; Max-Age={_YEAR}; HttpOnly; {where}"
+
+
+def _adding(send: Send, added: list[tuple[str, str]]) -> Send:
+    """`send` with headers added to the answer; of those that may stand once, ours holds."""
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in added:
+                if name == "Set-Cookie":
+                    headers.append(name, value)
+                else:
+                    headers[name] = value
+        await send(message)
+
+    return send_with_headers
+
+
+def _who(scope: Scope, settings: Settings) -> str:
+    """The owner's key, empty for somebody without the cookie."""
+    try:
+        return owner(HTTPConnection(scope), settings)
+    except UserError:
+        return ""
 
 
 def refusal(scope: Scope, settings: Settings) -> Response | None:
@@ -134,12 +166,14 @@ def refusal(scope: Scope, settings: Settings) -> Response | None:
     path = scope["path"]
     if path not in OPEN_PATHS and not path.startswith(OPEN_FOLDERS):
         return PlainTextResponse("Not found", 404)
+    if path == _UPLOAD and not _who(scope, settings):
+        return PlainTextResponse("Refused: the upload would belong to nobody.", 403)
     return None if reads else _too_large(headers, path, settings)
 
 
 def _too_large(headers: Headers, path: str, settings: Settings) -> Response | None:
     length = headers.get("content-length", "")
-    most = settings.limits.file_bytes + 2**16 if path == "/gradio_api/upload" else _MOST_JSON
+    most = settings.limits.file_bytes + 2**16 if path == _UPLOAD else _MOST_JSON
     if not length.isdigit():
         return PlainTextResponse("Length required", 411)
     return PlainTextResponse("Too large", 413) if int(length) > most else None

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ui import downloads, guard, readiness
+from ui import downloads, guard, health, readiness
 from ui.firstwords import FirstWords
 from ui.page import House, Page, Tab, Visit
 from ui.pictures import esc
@@ -169,7 +169,7 @@ def launch(page: gr.Blocks, house: House, **options: Any) -> Any:
         css=(_FOLDER / "page.css").read_text(encoding="utf-8"),
         app_kwargs={
             "middleware": [Middleware(guard.Guard, settings=settings), Middleware(FirstWords)],
-            "routes": downloads.routes(house),
+            "routes": [*downloads.routes(house), *health.routes(house)],
             "docs_url": None,
             "redoc_url": None,
             "openapi_url": None,

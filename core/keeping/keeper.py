@@ -1,5 +1,6 @@
 """Keeps runs on the Hub while they train, for people who asked for it: one thread, tokens in memory alone."""
 
+import hashlib
 import logging
 import shutil
 import threading
@@ -8,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.errors import UserError
-from core.keeping import sending, snapshot
+from core.keeping import sending
 from core.runs.store import ACTIVE, RunRecord, RunStore
 from core.settings import Settings
 
@@ -52,6 +53,7 @@ class _Keeping:
         mark: what the run was like when it was kept last.
         due: not before then, on the clock of `time.monotonic`.
         tries: that failed in a row.
+        refused: digest of a token that the Hub did not take.
     """
 
     owner: str
@@ -59,6 +61,7 @@ class _Keeping:
     mark: tuple[Any, ...] | None = None
     due: float = 0.0
     tries: int = 0
+    refused: str = ""
     status: Status = Status()
 
 
@@ -91,15 +94,17 @@ class Keeper:
             self._thread.join(patience)
 
     def keep(self, run_id: str, owner: str, token: str) -> None:
-        """Keep a run from now on, or go on with a newer token.
+        """Keep a run from now on, or go on with a newer token. One that the Hub has refused for it is not tried again.
 
         Raises:
-            UserError: `run_unknown`, `keeping_needs_base`.
+            UserError: `run_unknown`.
         """
         self._runs.get(run_id, owner)
-        snapshot.check(self._runs.spec(run_id))
         with self._lock:
-            known = self._kept.pop(run_id, None) or _Keeping(owner, token)
+            known = self._kept.get(run_id) or _Keeping(owner, token)
+            if known.refused == _digest(token):
+                return
+            self._kept.pop(run_id, None)
             known.token, known.due, known.tries = token, 0.0, 0
             known.status = replace(known.status, problem="", facts={}, waiting=True)
             self._kept[run_id] = known
@@ -169,6 +174,8 @@ class Keeper:
         with self._lock:
             kept.tries += 1
             kept.due = time.monotonic() + min(_MOST_SECONDS_BETWEEN_TRIES, self._seconds / 4 * 2**kept.tries)
+            if error.code == "token_invalid":
+                kept.refused = _digest(kept.token)
             if not again:
                 kept.token = ""
             kept.status = replace(kept.status, problem=error.code, facts=error.facts, waiting=again)
@@ -181,6 +188,10 @@ class Keeper:
         ended = record.state if _has_ended(record) else ""
         step = self._runs.kept_step(record.id)
         return step, ended, record.attempt if ended else 0, record.has_result, record.name, record.note
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _has_ended(record: RunRecord) -> bool:

@@ -7,6 +7,7 @@ refuses the whole file.
 import json
 import math
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
@@ -23,6 +24,7 @@ from core.tasks.base import find
 _MOST_LABELS = 1_000
 _LONGEST_LINE = 2**18
 _MOST_VALUES = 2_000_000
+_MOST_EVENTS = 100_000
 _KEPT_EVENTS = (
     events.Started, events.Prepared, events.Planned, events.Step, events.Evaluated, events.Finished,
 )  # fmt: skip
@@ -259,7 +261,7 @@ def carried_spec(spec: TrainSpec) -> TrainSpec:
 
 def carried_events(lines: Iterable[bytes]) -> Iterator[bytes]:
     """The events from which curves are drawn and times are told. Lines that are none are passed over."""
-    for line in lines:
+    for line in islice(lines, _MOST_EVENTS):
         try:
             event = events.parse(line) if len(line) <= _LONGEST_LINE else None
             if isinstance(event, _KEPT_EVENTS) and (kept := _plain(event)):

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from core import events, files
 from core.errors import UserError
+from core.redacting import cleaning
 from core.spec import TrainSpec
 
 State = Literal[
@@ -35,6 +36,8 @@ NEXT: dict[State, tuple[State, ...]] = {
 RESUMABLE: tuple[State, ...] = ("INTERRUPTED", "STOPPED", "FAILED")
 Events = list[events.Event]
 _SECONDS_FOR_A_CHANGE = 10.0
+# With a full disk a run must still be able to say that it ended.
+_RESERVE, _RESERVE_BYTES = "reserve", 65_536
 _ID = re.compile(r"^[0-9a-f]{32}$")
 
 
@@ -124,6 +127,7 @@ class RunStore:
             staged.mkdir()
             try:
                 files.write_bytes(staged / "spec.json", spec.model_dump_json(indent=1).encode())
+                files.write_bytes(staged / _RESERVE, bytes(_RESERVE_BYTES))
                 files.write_json(staged / "run.json", asdict(record))
                 staged.rename(self.root / record.id)
             except BaseException:
@@ -184,8 +188,14 @@ class RunStore:
             if record.state not in expected or record.attempt != attempt or new not in NEXT[record.state]:
                 raise StaleTransitionError(f"{run_id}: {record.state}/{record.attempt} -> {new}/{attempt}")
             counted = attempt + 1 if new == "STARTING" else attempt
+            if new == "QUEUED" and not (folder / _RESERVE).exists():
+                files.write_bytes(folder / _RESERVE, bytes(_RESERVE_BYTES))
             record = replace(record, state=new, attempt=counted, changed=time.time(), **changes)
-            files.write_json(folder / "run.json", asdict(record))
+            try:
+                files.write_json(folder / "run.json", asdict(record))
+            except UserError:  # the disk is full: what was put aside for this moment is given up
+                (folder / _RESERVE).unlink(missing_ok=True)
+                files.write_json(folder / "run.json", asdict(record))
         return record
 
     @contextmanager
@@ -302,7 +312,7 @@ class RunStore:
             return ""
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - last_bytes))
-            return file.read().decode("utf-8", "replace")
+            return cleaning(self.root.parent)(file.read().decode("utf-8", "replace"))
 
     def delete(self, run_id: str) -> None:
         """Remove an ended run and free its disk.

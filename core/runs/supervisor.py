@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from core import logs
 from core.errors import UserError
 from core.processes import memory_kills, spawn
 from core.runs import queue
@@ -183,14 +184,21 @@ class Supervisor:
             if child.process.poll() is not None:
                 del self._children[run_id]
                 self._settle(run_id, child.attempt, memory_kills() > child.memory_kills)
+                self._bound_log(run_id)
             else:
                 self._end_in_time(run_id, child)
+                self._bound_log(run_id)
         for run_id, since in list(self._adopted.items()):
             self._look_at_adopted(run_id, since)
         if not self._busy():
             waiting = [r for r in queue.order(self._runs.list()) if self._is_mine(r.id)]
             if waiting:
                 self._start(waiting[0])
+
+    def _bound_log(self, run_id: str) -> None:
+        """A worker that prints for hours must not fill the disk."""
+        with contextlib.suppress(OSError):
+            logs.bound(self._runs.root / run_id / "worker.log")
 
     def _end_in_time(self, run_id: str, child: _Child) -> None:
         """Nobody keeps a shared machine longer than the place allows."""
@@ -206,6 +214,7 @@ class Supervisor:
         except UserError:
             del self._adopted[run_id]
             return
+        self._bound_log(run_id)
         if record.state not in ACTIVE:
             del self._adopted[run_id]
         elif not self._runs.alive(run_id):
@@ -228,10 +237,16 @@ class Supervisor:
             process = spawn(self._settings, "core.runs.worker", arguments, stdout=log_file, stderr=log_file)
         self._children[record.id] = _Child(process, record.attempt, time.monotonic(), memory_kills())
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread that watches is there."""
+        return self._thread.is_alive()
+
     def _settle(self, run_id: str, attempt: int, out_of_memory: bool = False) -> None:
         """A worker is gone: if it could not say how it ended, say that it was interrupted, and let the run go on."""
         with contextlib.suppress(StaleTransitionError, UserError):
             record = self._runs.get(run_id)
+            self._adopted[run_id] = time.monotonic()  # looked at again, should the disk be too full to say it
             if record.state in ACTIVE:
                 step = self._runs.kept_step(run_id)
                 crashes = 1 if step > record.kept else record.crashes + 1

@@ -1,6 +1,5 @@
 """The process of one run: `python -m core.runs.worker RUN ATTEMPT`. The only place where everything is caught."""
 
-import logging
 import signal
 import sys
 import traceback
@@ -10,7 +9,7 @@ from types import FrameType
 
 from filelock import Timeout
 
-from core import events, settings
+from core import events, logs, settings
 from core.errors import Fact, UserError
 from core.quiet import quiet_libraries
 from core.runs.store import ACTIVE, EventWriter, RunStore, StaleTransitionError, State
@@ -114,9 +113,9 @@ def fitting_parts(batch_size: int, wanted: int) -> int:
 
 def main() -> int:
     """Read the arguments and work."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    warnings.simplefilter("default")
     place = settings.from_environment()
+    logs.start_plain(place)
+    warnings.simplefilter("default")
     quiet_libraries()
     runs = RunStore(place.home)
     return Worker(place, runs, sys.argv[1], int(sys.argv[2])).work()

@@ -1,6 +1,7 @@
 """Rows of tokens put together for a model: batches of about equal work, and their padding."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 # What the loss leaves out, as PyTorch's cross-entropy and the Trainer know it.
@@ -55,8 +56,9 @@ def training_batch(model: Any, tokenizer: Any, rows: Sequence[Mapping[str, Any]]
     """Encoded rows (`input_ids`, `labels`) as one batch whose labels stand where the model predicts them.
 
     Of an encoder-decoder, `decoder_input_ids` are made of the labels. Of a decoder-only model, whose rows say for each
-    token whether it is learned, labels move one place to the left: so they line up with the logits for both kinds.
-    Models are not given labels: the loss is the task's.
+    token whether it is learned, labels move one place to the left: so they line up with the logits for both kinds. Of
+    what comes before the first answer no logits are computed where the model allows it (`logits_to_keep`): they are
+    most of the work of a small model with a large vocabulary. Models are not given labels: the loss is the task's.
     """
     import torch
 
@@ -67,7 +69,22 @@ def training_batch(model: Any, tokenizer: Any, rows: Sequence[Mapping[str, Any]]
         batch["decoder_input_ids"] = _shifted(model, labels)
     else:
         labels = torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], IGNORED)], dim=1)
+        if _can_leave_logits_out(model):
+            labels, batch["logits_to_keep"] = _from_the_first_wanted(labels)
     return batch | {"labels": labels}
+
+
+def _can_leave_logits_out(model: Any) -> bool:
+    """Whether the model computes the scores of the vocabulary at the last places alone, where it is asked to."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "logits_to_keep" in signature(inner.forward).parameters
+
+
+def _from_the_first_wanted(labels: Any) -> tuple[Any, int]:
+    """Labels from the first place on where any row has one, and how many places those are."""
+    wanted = (labels != IGNORED).any(dim=0).nonzero()
+    first = int(wanted[0]) if len(wanted) else labels.shape[1] - 1
+    return labels[:, first:].contiguous(), labels.shape[1] - first
 
 
 def token_loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:

@@ -145,7 +145,9 @@ def token_losses(
         for places in batches(lengths, most, _ROWS_WRITTEN):
             batch = training_batch(model, tokenizer, [rows[place] for place in places])
             labels = batch.pop("labels").to(device.kind)
-            logits = model(**{name: tensor.to(device.kind) for name, tensor in batch.items()}, use_cache=False).logits
+            keep = {"logits_to_keep": batch.pop("logits_to_keep")} if "logits_to_keep" in batch else {}
+            tensors = {name: tensor.to(device.kind) for name, tensor in batch.items()}
+            logits = model(**tensors, **keep, use_cache=False).logits
             counted = labels != IGNORED
             # Only where something is wanted: a prompt is often much longer than its answer.
             chosen, wanted = logits[counted].float(), labels[counted]

@@ -84,6 +84,8 @@ def save_state(folder: Path, step: int, write: Callable[[Path], None]) -> None:
     root = folder / "checkpoints"
     root.mkdir(exist_ok=True)
     before = newest(root)
+    if before and _step(before) == step:
+        return  # the same steps lead to the same state
     _keep(root, (_step(before),) if before else ())
     if before:
         room(root, files.folder_bytes(before))

@@ -321,7 +321,10 @@ def memory_is_a_user_error(batch_size: int) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        signs = ("not enough memory", "out of memory", "can't allocate memory")
+        # The last two are how oneDNN and C++ put it.
+        signs = (
+            "not enough memory", "out of memory", "can't allocate memory", "could not create a primitive", "bad_alloc",
+        )  # fmt: skip
         if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in signs):
             raise
         raise UserError("out_of_memory", batch_size=batch_size, smaller=max(1, batch_size // 2)) from error

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import subprocess
 import time
 import zipfile
@@ -26,6 +27,7 @@ from core.runs.supervisor import Supervisor
 from core.settings import Limits, Settings
 from core.spec import DataChoice, ModelChoice, build
 from core.training import checkpoints
+from tests import fakehub
 from tests.fakehub import Account, FakeHub
 
 TOKEN, OWNER, REPO = "hf_writer", "hf:1", "tester/tuning-fork-kept"
@@ -57,7 +59,8 @@ class Home:
     def data(self) -> DataChoice:
         path = self.settings.home / "rows.csv"
         path.write_text("text,label\nwhere is it,delivery\n\nI paid twice,refund\nsame,refund\n", encoding="utf-8")
-        table = self.tables.add(path, OWNER, options=ReadOptions(), keep_file=True)
+        known = self.tables.list(OWNER)
+        table = known[0] if known else self.tables.add(path, OWNER, options=ReadOptions(), keep_file=True)
         return DataChoice(table=table.id, columns={"text": "text", "label": "label"}, name="rows.csv")
 
     def state(self, record: RunRecord, step: int, optimizer: bytes | None = None) -> None:
@@ -101,8 +104,17 @@ class Home:
         return returning.restore(self.settings, self.runs, owner, TOKEN, run_id)
 
 
+@pytest.fixture(scope="module")
+def read_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the table of all runs, which a child has read."""
+    folder = tmp_path_factory.mktemp("read") / "home"
+    Home(folder, fakehub.FakeHub()).data()
+    return folder
+
+
 @pytest.fixture
-def home(tmp_path: Path, fake_hub: FakeHub) -> Home:
+def home(tmp_path: Path, fake_hub: FakeHub, read_once: Path) -> Home:
+    shutil.copytree(read_once, tmp_path / "home")
     return Home(tmp_path / "home", fake_hub)
 
 
@@ -141,8 +153,9 @@ def fault(hub: FakeHub, answer: Callable[[Request], Response | None]) -> None:
 
 def test_a_run_is_kept_privately_with_everything_that_it_needs_to_go_on(home: Home, fake_hub: FakeHub) -> None:
     record = home.run()
-    assert home.keep(record) == sending.Sent(2, sum(map(len, on_hub(fake_hub, record).values())) - _record_bytes(fake_hub, record))
+    sent = home.keep(record)
     repo, kept, folder = fake_hub.repo(REPO), on_hub(fake_hub, record), home.runs.folder(record.id)
+    assert sent == (2, sum(len(content) for path, content in kept.items() if path != "run.json"))
     assert repo.private
     assert layout.TAG in repo.card["tags"]
     assert len(fake_hub.asked("POST", "/commit/")) == 1
@@ -159,5 +172,483 @@ def test_a_run_is_kept_privately_with_everything_that_it_needs_to_go_on(home: Ho
     assert not list((home.settings.home / "keeping").iterdir())
 
 
-def _record_bytes(hub: FakeHub, record: RunRecord) -> int:
-    return len(on_hub(hub, record)["run.json"])
+def test_the_next_state_replaces_the_one_before_in_one_commit(home: Home, fake_hub: FakeHub) -> None:
+    record = home.run()
+    home.keep(record)
+    repo = fake_hub.repo(REPO)
+    repo.commit(repo.files | {"runs/notes.txt": b"the person's own"})
+    home.state(record, 3)
+    home.state(record, 4)
+    before = len(repo.commits)
+    assert home.keep(record).step == 4
+    assert len(repo.commits) == before + 1
+    steps = {path.split("/")[1] for path in on_hub(fake_hub, record) if path.startswith(("checkpoints/", "best/"))}
+    assert steps == {"step-4"}
+    assert repo.files["runs/notes.txt"] == b"the person's own"
+    assert len(fake_hub.asked("PUT", "/lfs/")) == 5  # weights and best of both states, and the table once
+
+
+def test_of_a_damaged_state_the_one_before_is_kept(home: Home, fake_hub: FakeHub) -> None:
+    record = home.run()
+    home.state(record, 3)
+    (home.runs.folder(record.id) / "checkpoints/step-3/optimizer.pt").write_bytes(b"x")
+    assert home.keep(record).step == 2
+
+
+def test_a_result_takes_the_place_of_the_states_and_the_history_goes(home: Home, fake_hub: FakeHub) -> None:
+    record = home.run()
+    home.keep(record)
+    home.finish(record)
+    assert home.keep(record).step == 0
+    kept = on_hub(fake_hub, record)
+    assert kept["model/model.safetensors"] == b"result"
+    assert "report.json" in kept
+    assert not [path for path in kept if path.startswith(("checkpoints/", "best/"))]
+    assert len(fake_hub.repo(REPO).commits) == 1
+
+
+def test_between_the_last_state_and_the_result_the_state_stays(home: Home, fake_hub: FakeHub) -> None:
+    record = home.run()
+    home.keep(record)
+    checkpoints.forget(home.runs.folder(record.id))
+    assert home.keep(record) is None
+    assert "checkpoints/step-2/optimizer.pt" in on_hub(fake_hub, record)
+
+
+def test_what_goes_on_from_another_run_is_refused(home: Home, fake_hub: FakeHub) -> None:
+    refused("keeping_needs_base", home.keep, home.run(ModelChoice(source="run", name="0" * 32)))
+    assert fake_hub.repos == {}
+
+
+def test_another_owners_run_is_unknown(home: Home) -> None:
+    record, keeper = home.run(), Keeper(home.settings, home.runs)
+    refused("run_unknown", keeper.keep, record.id, "hf:2", TOKEN)
+    assert keeper.status(record.id) is None
+
+
+def test_what_could_not_be_brought_back_is_not_kept(home: Home, fake_hub: FakeHub) -> None:
+    small = Home(home.settings.home, fake_hub, owner_bytes=100)
+    assert refused("kept_too_large", small.keep, home.run()).facts["limit_mb"] == 0
+    assert fake_hub.repos == {}
+
+
+@pytest.mark.parametrize(
+    ("there", "facts", "code"),
+    [
+        ({"README.md": b"# Mine"}, {"private": True}, "kept_repo_foreign"),
+        ({"model.safetensors": b"x"}, {"private": True}, "kept_repo_foreign"),
+        ({"README.md": layout.CARD.encode()}, {}, "kept_repo_public"),
+        ({}, {}, "kept_repo_public"),
+    ],
+)
+def test_a_repository_that_is_public_or_not_ours_is_not_written_to(
+    there: dict[str, bytes], facts: dict[str, bool], code: str, home: Home, fake_hub: FakeHub
+) -> None:
+    before = dict(fake_hub.add(REPO, there, **facts).files)
+    record = home.run()
+    assert refused(code, home.keep, record).facts == {"repo": REPO}
+    refused(code, sending.forget, home.settings, record.id, TOKEN)
+    assert fake_hub.repo(REPO).files == before
+
+
+def test_a_token_that_may_not_write_is_said(home: Home, fake_hub: FakeHub) -> None:
+    fake_hub.accounts[TOKEN].can_write = False
+    refused("kept_repo_forbidden", home.keep, home.run())
+
+
+def test_what_is_deleted_is_gone_from_the_history_too(home: Home, fake_hub: FakeHub) -> None:
+    first, second = home.run(), home.run()
+    home.keep(first)
+    home.keep(second)
+    sending.forget(home.settings, first.id, TOKEN)
+    repo = fake_hub.repo(REPO)
+    assert on_hub(fake_hub, first) == {}
+    assert on_hub(fake_hub, second)
+    assert not any(path.startswith(layout.folder(first.id)) for tree in repo.commits.values() for path in tree)
+    sending.forget(home.settings, first.id, TOKEN)
+
+
+# -- the thread that keeps
+
+
+@pytest.fixture
+def keeper(home: Home) -> Keeper:
+    made = Keeper(home.settings, home.runs, seconds=0.2)
+    made.start()
+    yield made
+    made.close()
+
+
+def until(keeper: Keeper, run_id: str, fits: Callable[[Status], bool], seconds: float = 30.0) -> Status:
+    deadline = time.monotonic() + seconds
+    while not fits(status := keeper.status(run_id)):
+        assert time.monotonic() < deadline, status
+        time.sleep(0.05)
+    return status
+
+
+def test_it_keeps_state_after_state_and_then_the_result(home: Home, keeper: Keeper, fake_hub: FakeHub) -> None:
+    record = home.run()
+    keeper.keep(record.id, OWNER, TOKEN)
+    first = until(keeper, record.id, lambda status: status.step == 2)
+    assert (first.problem, first.waiting) == ("", True)
+    assert time.monotonic() - first.at < 5
+    home.state(record, 5)
+    until(keeper, record.id, lambda status: status.step == 5)
+    home.finish(record)
+    until(keeper, record.id, lambda status: not status.waiting)
+    assert "model/model.safetensors" in on_hub(fake_hub, record)
+    assert TOKEN not in repr(keeper.__dict__)
+    assert not keeper._kept[record.id].token
+    asked = len(fake_hub.requests)
+    time.sleep(1.5)
+    assert len(fake_hub.requests) == asked
+
+
+@pytest.mark.parametrize("status", [500, 429])
+def test_while_the_hub_is_in_trouble_it_tries_again(status: int, home: Home, keeper: Keeper, fake_hub: FakeHub) -> None:
+    fault(fake_hub, lambda request: Response(status_code=status) if "/commit/" in request.url.path else None)
+    record = home.run()
+    keeper.keep(record.id, OWNER, TOKEN)
+    seen = until(keeper, record.id, lambda status: status.problem == "hub_unreachable")
+    assert seen.waiting
+    fake_hub.fault = None
+    after = until(keeper, record.id, lambda status: status.step == 2)
+    assert after.problem == ""
+
+
+def test_an_expired_token_is_forgotten_and_a_new_one_goes_on(home: Home, keeper: Keeper, fake_hub: FakeHub) -> None:
+    record = home.run()
+    keeper.keep(record.id, OWNER, TOKEN)
+    until(keeper, record.id, lambda status: status.step == 2)
+    fake_hub.accounts["hf_newer"] = fake_hub.accounts.pop(TOKEN)
+    home.state(record, 3)
+    seen = until(keeper, record.id, lambda status: status.problem == "token_invalid")
+    assert (seen.step, seen.waiting) == (2, False)
+    assert not keeper._kept[record.id].token
+    keeper.keep(record.id, OWNER, TOKEN)  # as a page that is still open does
+    assert keeper.status(record.id) == seen
+    keeper.keep(record.id, OWNER, "hf_newer")
+    until(keeper, record.id, lambda status: status.step == 3)
+
+
+def test_a_token_that_expires_while_it_sends_is_said(home: Home, fake_hub: FakeHub) -> None:
+    told = {"X-Error-Message": "Invalid credentials in Authorization header"}
+    fault(fake_hub, lambda r: Response(status_code=401, headers=told) if "/preupload/" in r.url.path else None)
+    refused("token_invalid", home.keep, home.run())
+
+
+def test_closing_ends_what_is_being_sent(home: Home, fake_hub: FakeHub) -> None:
+    import asyncio
+
+    reached: list[float] = []
+
+    async def hang(request: Request) -> Response | None:
+        if "/commit/" in request.url.path:
+            reached.append(time.monotonic())
+            await asyncio.sleep(30)
+        return None
+
+    fake_hub.fault = hang
+    keeper, record = Keeper(home.settings, home.runs, seconds=0.2), home.run()
+    keeper.start()
+    keeper.keep(record.id, OWNER, TOKEN)
+    while not reached:
+        time.sleep(0.05)
+    begun = time.monotonic()
+    keeper.close()
+    assert time.monotonic() - begun < 4
+    assert not keeper._thread.is_alive()
+    assert not list((home.settings.home / "keeping").iterdir())
+
+
+def test_a_run_that_is_deleted_is_kept_no_longer(home: Home, keeper: Keeper) -> None:
+    record = home.run()
+    keeper.keep(record.id, OWNER, TOKEN)
+    until(keeper, record.id, lambda status: status.step == 2)
+    keeper.drop(record.id)
+    assert keeper.status(record.id) is None
+
+
+def test_the_token_is_kept_nowhere_and_what_sends_it_stands_back(
+    home: Home, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    canary = "hf_canary0123456789"
+    fake_hub.accounts[canary] = Account("tester")
+    seen, nice, start = [], [], subprocess.Popen
+
+    def watched(arguments: list[str], **options: object) -> "subprocess.Popen[bytes]":
+        child = start(arguments, **options)
+        seen.append(repr((arguments, options["env"])).encode())
+        seen.extend(Path(f"/proc/{child.pid}/{name}").read_bytes() for name in ("environ", "cmdline"))
+        return child
+
+    def watch(request: Request) -> Response | None:
+        if "/commit/" in request.url.path:
+            children = " ".join(f.read_text() for f in Path("/proc/self/task").glob("*/children"))
+            nice.extend(os.getpriority(os.PRIO_PROCESS, int(child)) for child in children.split())
+        return Response(status_code=500) if "/commit/" in request.url.path and len(nice) == 1 else None
+
+    monkeypatch.setattr(processes.subprocess, "Popen", watched)
+    caplog.set_level(logging.DEBUG)
+    fault(fake_hub, watch)
+    keeper, record = Keeper(home.settings, home.runs, seconds=0.2), home.run()
+    keeper.start()
+    keeper.keep(record.id, OWNER, canary)
+    until(keeper, record.id, lambda status: status.step == 2)
+    keeper.close()
+    kept = [*below(home.settings.home).values(), *on_hub(fake_hub, record).values()]
+    assert len(seen) >= 6
+    assert set(nice) == {19}
+    assert not any(canary.encode() in content for content in [*seen, *kept])
+    assert canary not in caplog.text
+    assert canary not in repr(keeper._kept)
+
+
+# -- what comes back
+
+
+def test_a_run_comes_back_to_an_empty_home_and_can_go_on(home: Home, empty: Home) -> None:
+    record = home.run()
+    home.keep(record)
+    (kept,) = returning.kept(empty.settings, TOKEN)
+    assert (kept.id, kept.name, kept.step, kept.state) == (record.id, "mine · 退款", 2, "RUNNING")
+    back = empty.restore(record.id)
+    assert back == empty.runs.get(record.id, OWNER)
+    assert (back.id, back.state, back.attempt, back.place) == (record.id, "INTERRUPTED", 1, 1)
+    assert empty.runs.spec(back.id) == home.runs.spec(record.id)
+    state, damaged = checkpoints.state(empty.runs.folder(back.id))
+    assert (checkpoints.step_of(state), damaged) == (2, 0)
+    assert (fold(empty.runs.read_events(back.id)[0]).attempt, empty.runs.log(back.id)) == (1, "")
+    table = home.runs.spec(record.id).data.table
+    frame = empty.tables.frame(table, OWNER)
+    assert frame.equals(home.tables.frame(table, OWNER))
+    assert list(frame.index) == [2, 4, 5]
+    ours, theirs = home.tables.get(table, OWNER), empty.tables.get(table, OWNER)
+    assert theirs == replace(ours, origin="")
+    assert Supervisor(empty.settings, empty.runs).again(back.id, OWNER).state == "QUEUED"
+
+
+def test_a_finished_run_comes_back_finished(home: Home, empty: Home) -> None:
+    record = home.run()
+    home.finish(record)
+    home.keep(record)
+    back = empty.restore(record.id)
+    assert (back.state, back.has_result, back.headline) == ("FINISHED", True, {"accuracy": 0.9})
+    assert empty.runs.report(back.id) == {"version": 1}
+    assert (empty.runs.model_folder(back.id) / "model.safetensors").read_bytes() == b"result"
+
+
+def test_an_id_that_is_taken_is_left_alone(home: Home) -> None:
+    record = home.run()
+    home.keep(record)
+    before = below(home.runs.folder(record.id))
+    back = home.restore(record.id)
+    assert back.id != record.id
+    assert below(home.runs.folder(record.id)) == before
+    assert home.runs.spec(back.id) == home.runs.spec(record.id)
+
+
+def test_nothing_is_kept_where_there_is_no_repository_of_ours(empty: Home, fake_hub: FakeHub) -> None:
+    assert returning.kept(empty.settings, TOKEN) == []
+    fake_hub.add(REPO, {"README.md": b"# Mine", f"{layout.folder('0' * 32)}run.json": b"{}"}, private=True)
+    assert returning.kept(empty.settings, TOKEN) == []
+    refused("kept_unknown", empty.restore, "0" * 32)
+    refused("token_invalid", returning.kept, empty.settings, "hf_unknown")
+
+
+def test_what_does_not_fit_is_refused_before_the_first_byte(home: Home, fake_hub: FakeHub, tmp_path: Path) -> None:
+    record = home.run()
+    home.keep(record)
+    small = Home(tmp_path / "small", fake_hub, owner_bytes=1000)
+    full = Home(tmp_path / "full", fake_hub, free_disk=2**60)
+    fake_hub.requests.clear()
+    refused("quota_full", small.restore, record.id)
+    refused("disk_full", full.restore, record.id)
+    assert fake_hub.asked("GET", "/resolve/") == []
+
+
+def flipped(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+def compressed(size: int) -> bytes:
+    import io
+
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data.pkl", bytes(size))
+    return out.getvalue()
+
+
+def with_spec(spec: dict[str, object], **changes: object) -> bytes:
+    return json.dumps(spec | changes).encode()
+
+
+HOSTILE: dict[str, Callable[[dict[str, bytes]], dict[str, bytes]]] = {
+    "a name that leads upwards": lambda kept: {"../../../evil": b"x"},
+    "a name with a backslash": lambda kept: {"best\\x": b"x"},
+    "a pickle among the best": lambda kept: {"best/step-2/pytorch_model.bin": b"x"},
+    "code among the best": lambda kept: {"best/step-2/evil.py": b"x"},
+    "a second pickle in the state": lambda kept: {"checkpoints/step-2/evil.pt": b"x"},
+    "a file that the manifest lacks": lambda kept: {"best/step-2/vocab.txt": b"x"},
+    "a manifest that leads elsewhere": lambda kept: {"best/step-2/manifest.json": b'{"../../run.json": "0"}'},
+    "a manifest that is a list": lambda kept: {"best/step-2/manifest.json": b"[1]"},
+    "another optimizer": lambda kept: {
+        "checkpoints/step-2/optimizer.pt": flipped(kept["checkpoints/step-2/optimizer.pt"])
+    },
+    "two states": lambda kept: {
+        path.replace("step-2", "step-9"): content for path, content in kept.items() if "checkpoints" in path
+    },
+    "a large record": lambda kept: {"run.json": kept["run.json"] + b" " * 70_000},
+    "a record of another run": lambda kept: {
+        "run.json": json.dumps(json.loads(kept["run.json"]) | {"id": "0" * 32}).encode()
+    },
+    "a record with an owner": lambda kept: {
+        "run.json": json.dumps(json.loads(kept["run.json"]) | {"owner": "hf:2"}).encode()
+    },
+    "a result that is not there": lambda kept: {
+        "run.json": json.dumps(json.loads(kept["run.json"]) | {"has_result": True}).encode()
+    },
+    "a record that is no JSON": lambda kept: {"run.json": b"[" * 50_000},
+    "a model in a folder": lambda kept: {
+        "spec.json": with_spec(json.loads(kept["spec.json"]), model={"source": "directory", "name": "/etc"})
+    },
+    "a revision that is a path": lambda kept: {
+        "spec.json": with_spec(
+            json.loads(kept["spec.json"]), model={"source": "hub", "name": "a/b", "revision": "../../x"}
+        )
+    },
+    "a learning rate out of range": lambda kept: {
+        "spec.json": with_spec(json.loads(kept["spec.json"]), learning_rate=1e9)
+    },
+    "a table that is none": lambda kept: {path: b"PAR1" for path in kept if path.endswith(".parquet")},
+    "facts of a table that are none": lambda kept: {path: b"[]" for path in kept if path.startswith("tables/")},
+    "too large a table": lambda kept: {path: bytes(300_000) for path in kept if path.endswith(".parquet")},
+}
+
+
+@pytest.fixture(scope="module")
+def kept_once(tmp_path_factory: pytest.TempPathFactory, read_once: Path) -> tuple[RunRecord, dict[str, bytes]]:
+    """A run, and the repository in which it is kept."""
+    with pytest.MonkeyPatch.context() as patched, fakehub.running() as hub:
+        patched.setenv("NO_PROXY", "127.0.0.1,localhost")
+        home = Home(shutil.copytree(read_once, tmp_path_factory.mktemp("kept") / "home"), hub)
+        record = home.run()
+        home.keep(record)
+        return record, hub.repo(REPO).files
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_of_a_hostile_repository_nothing_stays(
+    hostile: str, kept_once: tuple[RunRecord, dict[str, bytes]], tmp_path: Path, fake_hub: FakeHub
+) -> None:
+    record, there = kept_once
+    mine = layout.folder(record.id)
+    changed = HOSTILE[hostile]({path.removeprefix(mine): content for path, content in there.items()})
+    assert changed
+    fake_hub.add(REPO, there | {mine + path: content for path, content in changed.items()}, private=True)
+    empty = Home(tmp_path / "empty", fake_hub, file_bytes=250_000)
+    refused("kept_damaged", empty.restore, record.id)
+    left = {path for path in below(empty.settings.home) if not path.endswith(".lock")}
+    assert left == set()
+
+
+def test_torch_files_that_unfold_are_refused(home: Home, empty: Home) -> None:
+    record = home.run()
+    folder = home.runs.folder(record.id)
+
+    def write(staged: Path) -> None:
+        staged.mkdir()
+        (staged / "optimizer.pt").write_bytes(compressed(10**6))
+
+    checkpoints.save_state(folder, 9, write)
+    home.keep(record)
+    refused("kept_damaged", empty.restore, record.id)
+
+
+def test_a_table_that_unfolds_is_refused(home: Home, empty: Home, fake_hub: FakeHub) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    record = home.run()
+    home.keep(record)
+    text = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 5000, pyarrow.int32()), ["x" * 2**20])
+    rows = pyarrow.table({"text": text, " row": pyarrow.array(range(5000), pyarrow.int32())})
+    bomb = home.settings.home / "bomb.parquet"
+    parquet.write_table(rows, bomb, store_schema=False, dictionary_pagesize_limit=2**22)
+    assert bomb.stat().st_size < 2**21
+    repo = fake_hub.repo(REPO)
+    table = next(path for path in repo.files if path.endswith(".parquet"))
+    repo.commit(repo.files | {table: bomb.read_bytes()})
+    refused("kept_damaged", empty.restore, record.id)
+    assert not list((empty.settings.home / "tables").rglob("*.parquet"))
+
+
+def test_a_broken_download_leaves_nothing(home: Home, empty: Home, fake_hub: FakeHub) -> None:
+    record = home.run()
+    home.keep(record)
+    fault(fake_hub, lambda request: Response(b"x") if "/lfs/" in request.url.path else None)
+    refused("download_failed", empty.restore, record.id)
+    assert {path for path in below(empty.settings.home) if not path.endswith(".lock")} == set()
+
+
+# -- the one that counts
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("method", ["full", "lora", "few"])
+def test_brought_back_elsewhere_it_ends_with_the_very_weights(
+    method: str, tmp_path: Path, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted in the middle, kept, forgotten by the machine, brought back with its table and its base model."""
+    from core.models import fetching
+    from core.quiet import quiet_libraries
+    from core.training.loop import InterruptedRunError
+    from tests.ways import DEVICE, LANGUAGES, MODELS, House, Way
+
+    quiet_libraries()
+    monkeypatch.setattr("core.training.run.detect", lambda: DEVICE)
+    family, task = ("t5", "translation") if method == "lora" else ("bert", "classification")
+    fake_hub.add("team/base", below(MODELS[family](tmp_path / "base", family)))
+
+    def house(name: str) -> House:
+        made = House(tmp_path / name, seconds_between_saves=0.0)
+        limits = replace(made.settings.limits, free_disk=0)
+        made.settings = replace(made.settings, hub_endpoint=fake_hub.url, limits=limits)
+        return made
+
+    first, second = house("first"), house("second")
+    model = fetching.look_up("team/base", first.settings)
+    fetching.fetch(model, first.settings, None, "local")
+    choice = ModelChoice(source="hub", name="team/base", revision=model.revision)
+    way = Way(task, family, method, LANGUAGES if task == "translation" else {})
+    spec = first.spec(way, tmp_path, rows=60, learning_rate=1e-2).model_copy(update={"model": choice})
+    undisturbed, folder = first.train(spec)
+
+    first.events.clear()
+    record = first.runs.create(spec, "local", "rows")
+    writer = EventWriter(first.runs.folder(record.id), 1)
+    asked = [0]
+
+    def third_time() -> bool:
+        asked[0] += first.in_phase("training")
+        return asked[0] > 5
+
+    first.interrupted = third_time
+    with pytest.raises(InterruptedRunError):
+        first.go_on(spec, first.runs.folder(record.id))
+    for event in first.events:
+        writer.write(event)
+    step = first.runs.kept_step(record.id)
+    assert step > 0
+    assert sending.keep(first.settings, record.id, "local", TOKEN).step == step
+    fake_hub.repo("team/base").commit(fake_hub.repo("team/base").files | {"README.md": b"# Changed since"})
+
+    back = returning.restore(second.settings, second.runs, "local", TOKEN, record.id)
+    assert (back.id, back.state) == (record.id, "INTERRUPTED")
+    other = second.runs.folder(back.id)
+    report = second.go_on(second.runs.spec(back.id), other)
+    assert (fold(second.events).resumed, fold(second.events).steps > step) == (step, True)
+    assert files.sha256(other / "model" / "model.safetensors") == files.sha256(folder / "model" / "model.safetensors")
+    assert (report["metrics"], report["best_epoch"]) == (undisturbed["metrics"], undisturbed["best_epoch"])

@@ -1,5 +1,3 @@
-import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -162,22 +160,6 @@ def test_a_table_that_cannot_be_learned_fails_with_its_own_reason(house, body, t
 
 
 @pytest.mark.real
-def test_a_killed_worker_is_interrupted_and_can_be_started_again(house, body, tmp_path):
-    settings, runs, supervisor = house
-    record = supervisor.submit(spec(add_table(settings, tmp_path, 600), body, epochs=50), "local")
-    until(lambda: runs.get(record.id).state == "RUNNING" and runs.read_events(record.id)[0])
-    child, _ = supervisor._children[record.id]
-    os.kill(child.pid, signal.SIGKILL)
-    assert supervisor.wait(record.id).state == "INTERRUPTED"
-    assert not runs.alive(record.id)
-    supervisor.again(record.id, "local")
-    until(lambda: runs.get(record.id).state == "RUNNING")
-    assert runs.get(record.id).attempt == 2
-    runs.request_stop(record.id)
-    assert supervisor.wait(record.id).state == "STOPPED"
-
-
-@pytest.mark.real
 def test_closing_the_house_interrupts_its_run_and_leaves_no_process(body, tmp_path):
     settings = Settings(home=tmp_path / "home")
     runs = RunStore(settings.home)
@@ -185,7 +167,7 @@ def test_closing_the_house_interrupts_its_run_and_leaves_no_process(body, tmp_pa
     supervisor.start()
     record = supervisor.submit(spec(add_table(settings, tmp_path, 600), body, epochs=50), "local")
     until(lambda: fold(runs.read_events(record.id)[0]).losses)
-    child, _ = supervisor._children[record.id]
+    child = supervisor._children[record.id].process
     supervisor.close()
     assert child.poll() is not None
     assert runs.get(record.id).state == "INTERRUPTED"
@@ -208,8 +190,8 @@ def test_a_worker_outlives_the_app_and_is_adopted(body, tmp_path):
         assert second.wait(record.id).state == "FINISHED"
     finally:
         second.close()
-        for child, _ in children.values():
-            child.wait(30)
+        for child in children.values():
+            child.process.wait(30)
 
 
 def test_the_worker_knows_no_secret_of_its_parent(tmp_path, monkeypatch):
