@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BROWSER_TESTS ?= tests/browser
-OTHER_TESTS ?= tests/core tests/ui
+OTHER_TESTS ?= tests/core tests/ui tests/reliability tests/security
 # Debian's name and its cousins'.
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
@@ -39,10 +39,11 @@ ifeq ($(CHROMIUM),)
 	else echo "No Chromium here: the browser tests will be skipped. Install it with: sudo apt-get install chromium fonts-noto-cjk"; fi
 endif
 
-# The browser's tests wait much and compute little: they run beside the others, and their words come at the end.
+# The browser's tests wait much and compute little: they run beside the others, and their words come at the end. Most of
+# the others use one core, so two processes share them, file by file.
 test: $(VENV)/development browser
 	@$(BIN)/python -m pytest $(BROWSER_TESTS) >$(VENV)/browser.log 2>&1 & browser=$$!; \
-	$(BIN)/python -m pytest $(OTHER_TESTS); others=$$?; \
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(OTHER_TESTS); others=$$?; \
 	wait $$browser; page=$$?; cat $(VENV)/browser.log; exit $$((others | page))
 
 lint: $(VENV)/development
@@ -56,6 +57,8 @@ bench: $(VENV)/development
 	$(BIN)/python -m benchmarks.answer
 	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.near_duplicates
+	$(BIN)/python -m benchmarks.quick_mode --full
+	$(BIN)/python -m benchmarks.first_lines
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

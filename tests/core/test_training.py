@@ -217,20 +217,19 @@ def test_a_checkpoint_that_was_touched_is_not_used(tmp_path):
         AutoModelForSequenceClassification.from_pretrained(tiny.classifier(tmp_path / "m")),
         tiny.tokenizer(),
     )
-    root = tmp_path / "checkpoints"
-    root.mkdir()
     for step in (1, 2, 10):
-        checkpoints.save(model, tokenizer, root / f"step-{step}")
-    checkpoints.keep_newest(root)
-    assert sorted(p.name for p in root.iterdir()) == ["step-10", "step-2"]
-    assert checkpoints.newest(root).name == "step-10"
-    weights = root / "step-10" / "model.safetensors"
+        checkpoints.save_best(model, tokenizer, tmp_path, step, {"value": step})
+        assert [p.name for p in (tmp_path / "best").iterdir()] == [f"step-{step}"]
+    assert checkpoints.facts_of(checkpoints.best(tmp_path)) == {"value": 10}
+    weights = tmp_path / "best" / "step-10" / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    assert checkpoints.newest(root).name == "step-2"
-    (root / "step-2" / "manifest.json").unlink()
-    assert checkpoints.newest(root) is None
+    assert checkpoints.best(tmp_path) is None
+    checkpoints.save_best(model, tokenizer, tmp_path, 10)
+    assert checkpoints.best(tmp_path).name == "step-10"
+    (tmp_path / "best" / "step-10" / "manifest.json").unlink()
+    assert checkpoints.best(tmp_path) is None
 
 
 def test_a_full_disk_keeps_the_checkpoint_that_was_there(tmp_path, monkeypatch):
@@ -255,16 +254,17 @@ def test_a_full_disk_keeps_the_checkpoint_that_was_there(tmp_path, monkeypatch):
 
 
 def test_memory_that_runs_out_is_told_with_a_smaller_batch_and_other_errors_stay():
-    from core.training.loop import _memory_is_a_user_error
+    from core.training.loop import memory_is_a_user_error
 
     for error in (
         MemoryError(),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("could not create a primitive"),
     ):
-        with pytest.raises(UserError) as told, _memory_is_a_user_error(16):
+        with pytest.raises(UserError) as told, memory_is_a_user_error(16):
             raise error
         assert told.value.facts == {"batch_size": 16, "smaller": 8}
-    with pytest.raises(RuntimeError, match="shapes"), _memory_is_a_user_error(16):
+    with pytest.raises(RuntimeError, match="shapes"), memory_is_a_user_error(16):
         raise RuntimeError("shapes do not match")
 
 
