@@ -57,6 +57,7 @@ bench: $(VENV)/development
 	$(BIN)/python -m benchmarks.answer
 	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.near_duplicates
+	$(BIN)/python -m benchmarks.load
 	$(BIN)/python -m benchmarks.quick_mode --full
 	$(BIN)/python -m benchmarks.first_lines
 
