@@ -169,6 +169,7 @@ class FakeHub:
         app.add_api_route(one + "/tree/{revision}/{path:path}", lambda: _no(404, "EntryNotFound"))
         app.add_api_route(one + "/preupload/{revision}", self._preupload, methods=["POST"])
         app.add_api_route(one + "/commit/{revision}", self._commit, methods=["POST"])
+        app.add_api_route(one + "/super-squash/{revision}", self._squash, methods=["POST"])
         app.add_api_route(one + "/hardware", self._hardware, methods=["POST"])
         for prefix in ("", "/spaces", "/datasets"):
             batch = f"{prefix}/{{org}}/{{name}}.git/info/lfs/objects/batch"
@@ -337,6 +338,15 @@ class FakeHub:
         sha = repo.commit(files)
         url = f"{self.url}/{repo.id}/commit/{sha}"
         return {"success": True, "commitUrl": url, "commitOid": sha, "hookOutput": ""}
+
+    async def _squash(self, kind: str, org: str, name: str, revision: str, request: Request) -> Any:
+        repo = self._writable(request, kind, f"{org}/{name}")
+        if isinstance(repo, Response):
+            return repo
+        files = repo.files
+        repo.commits.clear()
+        repo.commit(files)
+        return {}
 
     async def _hardware(self, kind: str, org: str, name: str, request: Request) -> Any:
         repo = self._writable(request, kind, f"{org}/{name}")

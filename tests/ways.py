@@ -91,7 +91,7 @@ class House:
     """A fresh home, and what one run in it has told."""
 
     def __init__(self, home: Path, seconds_between_saves: float = 60.0) -> None:
-        self.settings = Settings(home=home, limits=Limits(seconds_between_saves=seconds_between_saves))
+        self.settings = Settings(home=home, limits=Limits(free_disk=0, seconds_between_saves=seconds_between_saves))
         self.runs = RunStore(home)
         self.events: list[events.Event] = []
         self.stop = self.interrupted = lambda: False

@@ -37,6 +37,12 @@ OPEN_PATHS = frozenset(
 OPEN_FOLDERS = ("/assets/", "/static/", "/svelte/", "/download/", "/gradio_api/heartbeat/")
 # The same for everybody, and so the only things that a browser or a proxy may keep.
 _SAME_FOR_ALL = ("/assets/", "/static/", "/svelte/", "/theme.css", "/robots.txt", "/favicon.ico", "/manifest.json")
+# gradio lives on scripts and styles inside its page; from anywhere else nothing is fetched, and nothing sent there. On
+# a Space it would ask Google for fonts, and the Hub for a banner.
+_POLICY = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; img-src 'self' data: blob:; form-action 'self'; "
+    "object-src 'none'; base-uri 'self'"
+)
 _UPLOAD = "/gradio_api/upload"
 _MOST_JSON = 4 * 2**20
 
@@ -75,6 +81,7 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._settings = settings
+        self._pace = calls.Pace()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, redirect, or pass on with headers and cookies added to the answer."""
@@ -89,21 +96,26 @@ class Guard:
         who = _who(scope, self._settings)
         scope, added = calls.own_address(scope, who), [*self._always(scope), *self._cookies(scope)]
         if scope["method"] == "POST" and scope["path"] in calls.CALLS:
-            try:
-                scope, receive = await calls.own_call(scope, receive, who)
-            except (ValueError, RecursionError):
-                await PlainTextResponse("Refused: this page makes no such call.", 400)(scope, receive, send)
-                return
-        await self._app(scope, receive, _adding(send, added))
+            await self._call(scope, receive, _adding(send, added), who)
+        else:
+            await self._app(scope, receive, _adding(send, added))
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send, who: str) -> None:
+        # At home there is one owner with as many windows as that person likes.
+        if self._settings.on_space and not self._pace.allows(who):
+            await PlainTextResponse("Too many calls.", 429, {"Retry-After": "1"})(scope, receive, send)
+            return
+        try:
+            scope, receive = await calls.own_call(scope, receive, who)
+        except (ValueError, RecursionError):
+            await PlainTextResponse("Refused: this page makes no such call.", 400)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
     def _always(self, scope: Scope) -> list[tuple[str, str]]:
         above = "https://huggingface.co https://*.hf.space" if self._settings.on_space else "'self'"
         found = [
-            (
-                "Content-Security-Policy",
-                "img-src 'self' data: blob:; form-action 'self'; object-src 'none'; base-uri 'self'; "
-                f"frame-ancestors {above}",
-            ),
+            ("Content-Security-Policy", f"{_POLICY}; frame-ancestors {above}"),
             ("X-Content-Type-Options", "nosniff"),
             ("Referrer-Policy", "same-origin"),
         ]

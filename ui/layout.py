@@ -1,4 +1,4 @@
-"""The page: seven tabs in order, once in each language, and how it is served."""
+"""The page: eight tabs in order, once in each language, and how it is served."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from ui import downloads, guard, health, readiness
 from ui.firstwords import FirstWords
 from ui.page import House, Page, Tab, Visit
 from ui.pictures import esc
-from ui.tabs import data, hyperparameters, model, publish, results, training, tryit
+from ui.tabs import data, history, hyperparameters, model, publish, results, training, tryit
 from ui.text import LANGUAGES, PATHS, Text
 
 TABS = {
@@ -21,6 +21,7 @@ TABS = {
     "results": results,
     "tryit": tryit,
     "publish": publish,
+    "history": history,
 }
 _FOLDER = Path(__file__).parent
 _FONTS = [
@@ -169,7 +170,7 @@ def launch(page: gr.Blocks, house: House, **options: Any) -> Any:
         css=(_FOLDER / "page.css").read_text(encoding="utf-8"),
         app_kwargs={
             "middleware": [Middleware(guard.Guard, settings=settings), Middleware(FirstWords)],
-            "routes": [*downloads.routes(house), *health.routes(house)],
+            "routes": [*downloads.routes(house), *history.routes(house), *health.routes(house)],
             "docs_url": None,
             "redoc_url": None,
             "openapi_url": None,

@@ -11,7 +11,7 @@ from ui import cards, choices
 from ui.overview import overview
 from ui.page import Visit
 
-ORDER = ("data", "model", "hyperparameters", "training", "results", "tryit", "publish")
+ORDER = ("data", "model", "hyperparameters", "training", "results", "tryit", "publish", "history")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,13 @@ def target(visit: Visit, tab: str) -> str:
 
 def judge(visit: Visit, tab: str, way: dict[str, str]) -> Ready:
     """How a tab stands."""
-    known = {"data": _data, "model": _model, "hyperparameters": _hyperparameters, "training": _training}
+    known = {
+        "data": _data,
+        "model": _model,
+        "hyperparameters": _hyperparameters,
+        "training": _training,
+        "history": _history,
+    }
     if tab in known:
         return known[tab](visit, way)
     return _afterwards(visit, tab, way)
@@ -136,6 +142,15 @@ def _training(visit: Visit, way: dict[str, str]) -> Ready:
     if run and way["training"] == "problem":
         return Ready("problem", text("ready.training.problem"), text("ready.training.problem_detail"))
     return Ready("todo", text("ready.training.todo"), text("ready.training.todo_detail"))
+
+
+def _history(visit: Visit, way: dict[str, str]) -> Ready:
+    text, run, count = visit.text, shown_run(visit), len(visit.house.runs.list(visit.owner))
+    if run is None:
+        target = "training" if way["data"] == "done" else "data"
+        return Ready("todo", text("ready.history.todo"), text("ready.history.todo_detail"), target)
+    detail = text("ready.history.done_detail", name=run.name or run.id[:8])
+    return Ready("done", text("ready.history.done", n=count), detail, "results" if run.has_result else "training")
 
 
 def _afterwards(visit: Visit, tab: str, way: dict[str, str]) -> Ready:

@@ -17,7 +17,7 @@ from core.data.store import TableStore
 from core.errors import UserError
 from core.evaluation import report as reports
 from core.evaluation.answers import Answers, Prediction
-from core.publishing import archive, card, carrying
+from core.publishing import archive, card, carried, carrying
 from core.runs import history
 from core.runs.progress import fold
 from core.runs.store import EventWriter, RunStore
@@ -270,7 +270,10 @@ REPORTS = {
     "no intervals": {"metrics": {"macro_f1": 0.5, "accuracy": 0.5}},
     "a score that is a word": score(macro_f1="high"),
     "an infinite score": score(macro_f1=float("inf")),
-    "no main score": score(macro_f1=float("nan")),
+    "a main score that is no number": score(macro_f1=float("nan")),
+    "no main score": {"metrics": {"accuracy": 0.5, "intervals": {"accuracy": [0.4, 0.6]}}},
+    "no interval": {"metrics": {"accuracy": 0.5, "macro_f1": 0.5, "intervals": {"accuracy": [0.4, 0.6]}}},
+    "rows that are right without accuracy": {"metrics": {"macro_f1": 0.5, "intervals": {"macro_f1": [0.4, 0.6]}}},
     "a confusion of others": {"confusion": [[1]]},
     "a mistake without confidence": {"errors": [{"row": 1, "text": "t", "label": "a", "prediction": "b"}]},
     "an unknown device": {"device": {"kind": "quantum", "precision": "x"}},
@@ -350,14 +353,25 @@ def test_files_that_are_no_run(runs, settings, saved, tmp_path):
         take_in(packed(tmp_path / "z", {"manifest.json": b"{}"}), settings, runs)
 
 
-def test_a_directory_of_many_entries_is_refused_before_it_is_read(runs, settings, tmp_path, monkeypatch):
+def never(*given, **options):
+    raise AssertionError("it came so far")
+
+
+def test_a_long_directory_is_refused_before_it_is_read(runs, settings, saved, tmp_path, monkeypatch):
     packed(tmp_path / "many.zip", {f"{i}.json": b"" for i in range(300)})
-    monkeypatch.setattr(zipfile, "ZipFile", None)
-    with pytest.raises(UserError, match="run_file_unreadable"):
-        take_in(tmp_path / "many.zip", settings, runs)
+    # Another end in front of the usual one could tell of a directory of any length.
+    content = saved.read_bytes()
+    (tmp_path / "two ends.zip").write_bytes(content[:-22] + b"PK\6\7" + b"\0" * 16 + content[-22:])
+    monkeypatch.setattr(zipfile, "ZipFile", never)
+    for name in ("many.zip", "two ends.zip"):
+        with pytest.raises(UserError, match="run_file_unreadable"):
+            take_in(tmp_path / name, settings, runs)
+    with pytest.raises(AssertionError):
+        take_in(saved, settings, runs)
 
 
-def test_a_file_that_unpacks_to_more_than_a_part_may_have_is_refused(runs, settings, saved, tmp_path):
+def test_a_file_that_unpacks_to_more_than_a_part_may_have_is_not_unpacked(runs, settings, saved, tmp_path, monkeypatch):
+    monkeypatch.setattr(carrying, "_unpack", never)
     parts = altered(saved) | {"report.json": b" " * (17 * 2**20)}
     path = packed(tmp_path / "x.zip", parts, zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 100_000
@@ -372,6 +386,15 @@ def test_an_entry_that_holds_more_than_it_says_is_refused(runs, settings, saved,
     with pytest.raises(UserError, match="run_file_unreadable"):
         take_in(path, settings, runs)
     assert len(left(runs)) == 1
+
+
+def test_json_that_would_take_much_memory_is_not_read():
+    assert carried.parsed(b'{"a": [1, 2]}', 100) == {"a": [1, 2]}
+    for content, most in ((b"[" + b"{}," * 2_100_000 + b"{}]", 10**8), (b"[1, 2]", 3)):
+        with pytest.raises(ValueError, match="too large"):
+            carried.parsed(content, most)
+    with pytest.raises(ValueError, match="too deep"):
+        carried.parsed(b"[" * 200_000, 10**6)
 
 
 def test_a_newer_format_is_told(runs, settings, saved, tmp_path):

@@ -1,10 +1,13 @@
 """Runs that are kept in a private repository while they train, over real HTTP, and brought back to an empty home."""
 
+import errno
+import io
 import json
 import logging
 import os
 import shutil
 import subprocess
+import threading
 import time
 import zipfile
 from collections.abc import Callable
@@ -19,7 +22,7 @@ from core import events, files, processes
 from core.data.options import ReadOptions
 from core.data.store import TableStore
 from core.errors import UserError
-from core.keeping import layout, returning, sending
+from core.keeping import layout, returning, sending, snapshot
 from core.keeping.keeper import Keeper, Status
 from core.runs.progress import fold
 from core.runs.store import EventWriter, RunRecord, RunStore
@@ -74,14 +77,16 @@ class Home:
             with zipfile.ZipFile(staged / "optimizer.pt", "w") as archive:
                 archive.writestr("data.pkl", optimizer or b"numbers")
 
-        checkpoints.save_state(folder, step, write)
-
         def best(staged: Path) -> None:
             staged.mkdir(parents=True)
             (staged / "config.json").write_text('{"model_type": "bert"}')
             (staged / "model.safetensors").write_bytes(b"best %d" % step)
 
         checkpoints.place(folder / "best" / f"step-{step}", best)
+        for earlier in (folder / "best").glob("step-*"):
+            if earlier.name != f"step-{step}":
+                shutil.rmtree(earlier)
+        checkpoints.save_state(folder, step, write)
 
     def finish(self, record: RunRecord) -> RunRecord:
         folder = self.runs.folder(record.id)
@@ -193,6 +198,45 @@ def test_of_a_damaged_state_the_one_before_is_kept(home: Home, fake_hub: FakeHub
     home.state(record, 3)
     (home.runs.folder(record.id) / "checkpoints/step-3/optimizer.pt").write_bytes(b"x")
     assert home.keep(record).step == 2
+
+
+def test_while_states_come_and_go_what_is_taken_is_whole(home: Home, tmp_path: Path) -> None:
+    record, done = home.run(), threading.Event()
+
+    def train() -> None:
+        step = 2
+        while not done.is_set():
+            home.state(record, step := step + 1)
+
+    training = threading.Thread(target=train)
+    training.start()
+    try:
+        for number in range(60):
+            taken = snapshot.take(home.runs, home.tables, record.id, OWNER, tmp_path / f"{number}")
+            (state,), (best,) = ((taken.folder / name).iterdir() for name in ("checkpoints", "best"))
+            assert checkpoints.step_of(state) == taken.step
+            assert checkpoints.step_of(best) >= taken.step
+            assert all(map(checkpoints.verify, (state, best)))
+    finally:
+        done.set()
+        training.join()
+    assert taken.step > 3
+
+
+def test_the_best_model_that_is_taken_is_never_older_than_the_state(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, honest, step = home.run(), snapshot._newest, iter(range(3, 9))
+
+    def slow(root: Path, place: Path) -> Path | None:
+        found = honest(root, place)
+        home.state(record, next(step))
+        return found
+
+    monkeypatch.setattr(snapshot, "_newest", slow)
+    taken = snapshot.take(home.runs, home.tables, record.id, OWNER, tmp_path / "taken")
+    assert taken.step == 2
+    assert [best.name for best in (taken.folder / "best").iterdir()] == ["step-3"]
 
 
 def test_a_result_takes_the_place_of_the_states_and_the_history_goes(home: Home, fake_hub: FakeHub) -> None:
@@ -472,8 +516,6 @@ def flipped(content: bytes) -> bytes:
 
 
 def compressed(size: int) -> bytes:
-    import io
-
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("data.pkl", bytes(size))
@@ -482,6 +524,16 @@ def compressed(size: int) -> bytes:
 
 def with_spec(spec: dict[str, object], **changes: object) -> bytes:
     return json.dumps(spec | changes).encode()
+
+
+def parquet_of(text: list[object], row: list[object]) -> bytes:
+    import pyarrow
+    from pyarrow import parquet
+
+    numbers = pyarrow.array(row, pyarrow.int32()) if isinstance(row[0], int) else pyarrow.array(row)
+    out = io.BytesIO()
+    parquet.write_table(pyarrow.table({"text": text, " row": numbers}), out)
+    return out.getvalue()
 
 
 HOSTILE: dict[str, Callable[[dict[str, bytes]], dict[str, bytes]]] = {
@@ -522,6 +574,15 @@ HOSTILE: dict[str, Callable[[dict[str, bytes]], dict[str, bytes]]] = {
         "spec.json": with_spec(json.loads(kept["spec.json"]), learning_rate=1e9)
     },
     "a table that is none": lambda kept: {path: b"PAR1" for path in kept if path.endswith(".parquet")},
+    "a table of numbers": lambda kept: {
+        path: parquet_of(text=[1, 2], row=[2, 3]) for path in kept if "parquet" in path
+    },
+    "a table with holes": lambda kept: {
+        path: parquet_of(text=["a", None], row=[2, 3]) for path in kept if "parquet" in path
+    },
+    "a table without the rows' numbers": lambda kept: {
+        path: parquet_of(text=["a", "b"], row=["c", "d"]) for path in kept if "parquet" in path
+    },
     "facts of a table that are none": lambda kept: {path: b"[]" for path in kept if path.startswith("tables/")},
     "too large a table": lambda kept: {path: bytes(300_000) for path in kept if path.endswith(".parquet")},
 }
@@ -582,6 +643,19 @@ def test_a_table_that_unfolds_is_refused(home: Home, empty: Home, fake_hub: Fake
     repo.commit(repo.files | {table: bomb.read_bytes()})
     refused("kept_damaged", empty.restore, record.id)
     assert not list((empty.settings.home / "tables").rglob("*.parquet"))
+
+
+def test_a_disk_that_fills_up_at_the_end_leaves_nothing(
+    home: Home, empty: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    record = home.run()
+    home.keep(record)
+    monkeypatch.setattr(returning, "_add", full)
+    refused("disk_full", empty.restore, record.id)
+    assert {path for path in below(empty.settings.home) if not path.endswith(".lock")} == set()
 
 
 def test_a_broken_download_leaves_nothing(home: Home, empty: Home, fake_hub: FakeHub) -> None:
