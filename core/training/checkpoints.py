@@ -102,6 +102,24 @@ def room(folder: Path, needed: int) -> None:
         raise UserError("disk_full")
 
 
+def check_disk(folder: Path, model: Any) -> None:
+    """Whether there is room for what training this model keeps and for its result.
+
+    That is two states (weights and the optimizer's two numbers for each that changes), and the model three times: the
+    best so far while it is replaced, and the result.
+
+    Raises:
+        UserError: `disk_too_small`.
+    """
+    changed = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    whole = sum(p.numel() * p.element_size() for p in model.parameters())
+    needed = 2 * 3 * 4 * changed + 3 * whole + _LEAST_FREE
+    kept = sum(files.folder_bytes(folder / name) for name in ("checkpoints", "best"))
+    free = shutil.disk_usage(folder).free + kept
+    if free < needed:
+        raise UserError("disk_too_small", needed=needed // MEBIBYTE, free=free // MEBIBYTE)
+
+
 def state(folder: Path) -> tuple[Path | None, int]:
     """The newest whole state of the run in `folder`, and how many newer ones are damaged."""
     found = newest(folder / "checkpoints")

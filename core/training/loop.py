@@ -121,13 +121,16 @@ def fit(
         test_share=len(split.test) / max(1, len(judged)),
     )
     keeping = keeping or Keeping()
+    state, _ = checkpoints.state(folder)
+    # A result that is taught further may have been better before: it is judged as it comes.
+    further = spec.model.source == "run"
     watcher = _watcher(task, spec, folder, report, signals, pace, tokenizer, keeping)
     trainer = trainer_class()(
         run=folder,
         facts=lambda: keeping.facts(device),
         save_first=watcher.save_first,
         model=model,
-        args=_arguments(task, spec, device, folder, between, keeping.parts),
+        args=_arguments(task, spec, device, folder, between, keeping.parts, begin_judged=further and state is None),
         train_dataset=train,
         eval_dataset=validation,
         data_collator=task.collate(model, tokenizer),
@@ -140,7 +143,6 @@ def fit(
     trainer.remove_callback(ProgressCallback)
     changed, parameters = trainable(model)
     report(events.Planned(steps=steps, epochs=spec.epochs, parameters=parameters, trainable=changed))
-    state, _ = checkpoints.state(folder)
     if state is not None and checkpoints.to_be_judged(folder, state):
         watcher.judge_first = trainer.evaluate
     with memory_is_a_user_error(spec.batch_size // keeping.parts):
@@ -165,7 +167,9 @@ def _in_parts(loss: Callable[..., Any], parts: int) -> Callable[..., Any]:
     return of_part
 
 
-def _arguments(task: Task, spec: TrainSpec, device: Device, folder: Path, between: int, parts: int) -> Any:
+def _arguments(
+    task: Task, spec: TrainSpec, device: Device, folder: Path, between: int, parts: int, *, begin_judged: bool
+) -> Any:
     from transformers import TrainingArguments
 
     return TrainingArguments(
@@ -190,6 +194,7 @@ def _arguments(task: Task, spec: TrainSpec, device: Device, folder: Path, betwee
         dataloader_pin_memory=device.kind == "cuda",
         eval_strategy="steps",
         eval_steps=between,
+        eval_on_start=begin_judged,
         save_strategy="no",
         logging_steps=1 if device.kind == "cpu" else 10,
         logging_nan_inf_filter=False,

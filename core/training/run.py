@@ -88,6 +88,7 @@ def train(
             task, model, tokenizer, judged, spec, device, tell, folder / "answers" / "untouched"
         )
     model = adapt(model, spec)
+    checkpoints.check_disk(folder, model)
     report(events.Phase(name="training"))
     planned: list[events.Planned] = []
     fitted = fitting(spec.method)(

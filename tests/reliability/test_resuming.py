@@ -2,11 +2,16 @@
 
 import contextlib
 import shutil
+from collections import namedtuple
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from core import events, files
+from core.errors import UserError
 from core.runs.progress import fold
+from core.spec import ModelChoice
 from core.tasks.base import find
 from core.training import checkpoints, features
 from core.training.loop import InterruptedRunError
@@ -227,3 +232,60 @@ def _losses(house, spec, parts):
     house.events.clear()
     house.go_on(spec, house.folder(spec), parts)
     return [loss for _, loss in fold(house.events).losses]
+
+
+@pytest.mark.parametrize("bad_step", [1, 7])
+def test_a_loss_that_is_no_number_ends_training_and_the_best_before_is_kept(
+    bad_step, house, model, monkeypatch
+):
+    task, seen = find("classification"), []
+    honest = type(task).loss
+
+    def loss(self, split):
+        def broken(outputs, labels, num_items_in_batch=None):
+            if not torch.is_grad_enabled():
+                return honest(self, split)(outputs, labels)
+            seen.append(1)
+            return honest(self, split)(outputs, labels) * (float("nan") if len(seen) >= bad_step else 1)
+
+        return broken
+
+    monkeypatch.setattr(type(task), "loss", loss)
+    spec = house.spec(Way("classification", "bert", "full"), model("bert"), rows=60)
+    folder = house.folder(spec)
+    if bad_step == 1:
+        with pytest.raises(UserError, match="loss_not_finite"):
+            house.go_on(spec, folder)
+        return
+    report = house.go_on(spec, folder)
+    assert len(seen) == bad_step
+    assert (report["diverged"], report["stopped"]) == (True, True)
+    assert 0 < report["best_epoch"] * 6 < bad_step
+    kept = load_file(folder / "model" / "model.safetensors")
+    assert all(bool(values.isfinite().all()) for values in kept.values())
+    assert not (folder / "checkpoints").exists()
+
+
+def test_a_result_that_is_taught_further_is_never_worse_on_the_rows_it_is_chosen_by(house, model):
+    spec = house.spec(Way("classification", "bert", "full"), model("bert"), rows=80, epochs=6)
+    before, folder = house.train(spec)
+    record = house.runs.get(folder.name)
+    record = house.runs.transition(record.id, ("QUEUED",), "STARTING", 0)
+    house.runs.transition(record.id, ("STARTING",), "RUNNING", 1)
+    house.runs.transition(record.id, ("RUNNING",), "FINISHED", 1, has_result=True)
+    house.events.clear()
+    ruined = spec.model_copy(update={"model": ModelChoice(source="run", name=record.id), "learning_rate": 1e-2})
+    after, _ = house.train(ruined)
+    assert fold(house.events).evaluations[0][0] == 0
+    assert after["validation"]["value"] >= before["validation"]["value"]
+    assert after["rows"] == before["rows"]
+
+
+def test_without_room_for_what_training_keeps_it_does_not_begin(house, model, monkeypatch):
+    spec = house.spec(Way("classification", "bert", "full"), model("bert"), rows=40)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(2**30, 2**30, 64 * 2**20 + 100_000))
+    with pytest.raises(UserError, match="disk_too_small") as told:
+        house.train(spec)
+    assert told.value.facts["needed"] >= told.value.facts["free"] == 64
+    assert house.phases()[-1] == "loading"
