@@ -10,31 +10,24 @@ nothing here does.
 import hashlib
 import secrets
 import shutil
-import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import httpx2
 from filelock import FileLock
 
 from core import files
+from core.data.store import TableStore
 from core.errors import UserError
 from core.hub import answers, downloading, repos
-from core.hub.repos import MODELS, REVISION, RepoInfo, Sibling
-from core.keeping import layout, snapshot
+from core.hub.repos import MODELS, RepoInfo, Sibling
+from core.keeping import arriving, layout
 from core.keeping.layout import Kept
-from core.keeping.tables import Shelf
-from core.models import fetching
-from core.models.loading import check_folder
+from core.publishing.carrying import table_bytes
+from core.runs import history
 from core.runs.store import RunRecord, RunStore
 from core.settings import MEBIBYTE, Settings
-from core.spec import ModelChoice, TrainSpec
-from core.tasks.base import find
-from core.training import checkpoints
 
 _MOST_LISTED = 100
 _MOST_FILES = 200
@@ -106,7 +99,7 @@ def restore(
 
     Raises:
         UserError: `kept_unknown`, `kept_damaged`, `disk_full`, `quota_full`, `download_failed`, `too_busy`,
-            `token_invalid`, `hub_unreachable`, `task_unknown`, and what `core.models.fetching` raises where the model
+            `token_invalid`, `hub_unreachable`, and what `core.models.fetching` raises where the model
             that it goes on from has to be fetched too.
     """
     info = _repository(settings, token)
@@ -122,7 +115,7 @@ def restore(
             try:
                 downloading.bring(wanted, place, settings, token, on_progress)
                 _put_in_place(wanted, place, run_id)
-                return _take_in(place / run_id, settings, runs, owner, token)
+                return arriving.take_in(place / run_id, settings, runs, owner, token)
             finally:
                 shutil.rmtree(place, ignore_errors=True)
 
@@ -159,10 +152,9 @@ def _check_room(settings: Settings, runs: RunStore, owner: str, size: int) -> No
     limits = settings.limits
     if shutil.disk_usage(settings.home).free - size < limits.free_disk:
         raise UserError("disk_full")
-    if settings.on_space:
-        used = sum(files.folder_bytes(runs.folder(record.id)) for record in runs.list(owner))
-        if used + size > limits.owner_bytes:
-            raise UserError("quota_full", used_mb=used // MEBIBYTE, limit_mb=limits.owner_bytes // MEBIBYTE)
+    used = history.used_bytes(runs, owner) + table_bytes(TableStore(settings), owner)
+    if settings.on_space and used + size > limits.owner_bytes:
+        raise UserError("quota_full", used_mb=used // MEBIBYTE, limit_mb=limits.owner_bytes // MEBIBYTE)
 
 
 def _put_in_place(wanted: downloading.Wanted, place: Path, run_id: str) -> None:
@@ -171,102 +163,3 @@ def _put_in_place(wanted: downloading.Wanted, place: Path, run_id: str) -> None:
         target = place / run_id / file.path.removeprefix(layout.folder(run_id))
         target.parent.mkdir(parents=True, exist_ok=True)
         (place / file.name).rename(target)
-
-
-def _take_in(folder: Path, settings: Settings, runs: RunStore, owner: str, token: str) -> RunRecord:
-    """Make a run of what arrived, once all of it is known to be what it should be."""
-    tables = folder.parent / "tables"
-    with _damage_is_a_user_error():
-        kept = Kept.model_validate_json((folder / layout.RECORD).read_bytes())
-        spec = TrainSpec.model_validate_json((folder / layout.SPEC).read_bytes())
-        if kept.id != folder.name:
-            raise ValueError("another run's")
-        _check_spec(spec)
-        _check_files(folder, kept)
-        (folder / "tables").rename(tables)
-    find(spec.task)
-    if not kept.has_result or kept.step:
-        _bring_base(spec.model, settings, token, owner)
-    shelf, added = Shelf(settings), list[str]()
-    try:
-        for table_id in filter(None, (spec.data.table, spec.data.test_table)):
-            if not shelf.has(table_id, owner):
-                shelf.take_back(table_id, owner, tables / f"{table_id}.parquet", tables / f"{table_id}.json")
-                added.append(table_id)
-        return _add(folder, kept, spec, runs, owner)
-    except BaseException:
-        for table_id in added:
-            shelf.delete(table_id, owner)
-        raise
-
-
-@contextmanager
-def _damage_is_a_user_error() -> Iterator[None]:
-    """Whatever is wrong with files that a stranger may have made is one error."""
-    try:
-        yield
-    except (UserError, OSError, ValueError, TypeError, RecursionError, zipfile.BadZipFile) as error:
-        raise UserError("kept_damaged") from error
-
-
-def _check_spec(spec: TrainSpec) -> None:
-    """What it starts from must lie on the Hub or in a package."""
-    snapshot.check(spec)
-    revision = spec.model.revision
-    if revision is not None and not REVISION.fullmatch(revision):
-        raise ValueError("no revision")
-
-
-def _check_files(folder: Path, kept: Kept) -> None:
-    """Every folder is whole by its own manifest, and what can be opened is harmless."""
-    for root in ("checkpoints", "best"):
-        found = sorted((folder / root).glob("*"))
-        if len(found) > 1 or not all(map(_is_whole, found)):
-            raise ValueError(f"{root} is not whole")
-    for name in ("model", "adapter"):
-        if (folder / name).exists() and not _is_whole(folder / name):
-            raise ValueError(f"{name} is not whole")
-    for file in folder.rglob("*"):
-        if file.name in layout.TORCH:
-            _check_archive(file)
-    if kept.has_result:
-        check_folder(folder / "model")
-        if not isinstance(files.read_json(folder / layout.REPORT), dict):
-            raise ValueError("no report")
-
-
-def _is_whole(folder: Path) -> bool:
-    manifest = files.read_json(folder / checkpoints.MANIFEST)
-    present = {file.name for file in folder.iterdir()} - {checkpoints.MANIFEST}
-    return isinstance(manifest, dict) and present == set(manifest) and checkpoints.verify(folder)
-
-
-def _check_archive(file: Path) -> None:
-    """Torch stores its numbers as they are: a file that unfolds to more than its size was made by somebody else."""
-    with zipfile.ZipFile(file) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
-            raise ValueError("unfolds")
-
-
-def _bring_base(choice: ModelChoice, settings: Settings, token: str, owner: str) -> None:
-    """Fetch the model that training began with, at the commit that it began with, where it is not on this disk."""
-    if choice.source == "hub" and (not choice.revision or choice.revision not in _installed(choice, settings, owner)):
-        found = fetching.look_up(choice.name, settings, token)
-        # The digests are those of the newest commit: where a file has changed since, it is refused as damaged.
-        fetching.fetch(replace(found, revision=choice.revision or found.revision), settings, token, owner)
-
-
-def _installed(choice: ModelChoice, settings: Settings, owner: str) -> list[str]:
-    return fetching.installed(choice.name, settings, owner)
-
-
-def _add(folder: Path, kept: Kept, spec: TrainSpec, runs: RunStore, owner: str) -> RunRecord:
-    """The folder becomes a run of the store; none that is there is touched."""
-    free = not (runs.root / kept.id).exists()
-    last = max((record.place for record in runs.list()), default=0)
-    facts: dict[str, Any] = kept.facts() | {"task": spec.task, "place": last + 1}
-    record = RunRecord(kept.id if free else secrets.token_hex(16), owner, changed=kept.saved, **facts)
-    files.write_bytes(folder / layout.SPEC, spec.model_dump_json(indent=1).encode())
-    files.write_json(folder / layout.RECORD, asdict(record))
-    folder.rename(runs.root / record.id)  # refused by the system where another came first
-    return record

@@ -17,7 +17,7 @@ from core.data.store import TableStore
 from core.errors import UserError
 from core.evaluation import report as reports
 from core.evaluation.answers import Answers, Prediction
-from core.publishing import archive, card, carried, carrying
+from core.publishing import archive, card, carried, carrying, taking_in
 from core.runs import history
 from core.runs.progress import fold
 from core.runs.store import EventWriter, RunStore
@@ -89,7 +89,7 @@ def saved(runs, tmp_path):
 
 
 def take_in(path, settings, runs, owner="hf:2"):
-    return carrying.take_in(path, owner, runs, TableStore(settings), settings)
+    return taking_in.take_in(path, owner, runs, TableStore(settings), settings)
 
 
 def contents(path):
@@ -371,7 +371,7 @@ def test_a_long_directory_is_refused_before_it_is_read(runs, settings, saved, tm
 
 
 def test_a_file_that_unpacks_to_more_than_a_part_may_have_is_not_unpacked(runs, settings, saved, tmp_path, monkeypatch):
-    monkeypatch.setattr(carrying, "_unpack", never)
+    monkeypatch.setattr(taking_in, "_unpack", never)
     parts = altered(saved) | {"report.json": b" " * (17 * 2**20)}
     path = packed(tmp_path / "x.zip", parts, zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 100_000
@@ -419,8 +419,8 @@ def test_tables_count_too(settings, runs, saved, tmp_path):
     tables = TableStore(settings)
     table = tables.add(tmp_path / "t.csv", "hf:2")
     kept = tables.path(table.id, "hf:2").parent
-    assert carrying.table_bytes(tables, "hf:2") == sum(f.stat().st_size for f in kept.iterdir()) > 0
-    assert carrying.table_bytes(tables, "hf:3") == 0
+    assert taking_in.table_bytes(tables, "hf:2") == sum(f.stat().st_size for f in kept.iterdir()) > 0
+    assert taking_in.table_bytes(tables, "hf:3") == 0
 
 
 def test_what_an_ended_import_left_is_cleared_away(runs, settings, saved):

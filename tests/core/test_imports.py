@@ -18,7 +18,7 @@ ALLOWED = {
     "inference": GROUND | {"tasks", "evaluation"},
     "runs": GROUND,
     "publishing": GROUND | {"hub", "runs", "models", "tasks", "data", "evaluation"},
-    "keeping": GROUND | {"hub", "data", "models", "tasks", "runs.store", "training"},
+    "keeping": GROUND | {"hub", "data", "models", "tasks", "runs", "training", "publishing"},
     "remote": GROUND | {"runs"},
 }
 # Processes of their own, and the command line, stand on everything below them.

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import struct
 import subprocess
 import threading
 import time
@@ -22,7 +23,7 @@ from core import events, files, processes
 from core.data.options import ReadOptions
 from core.data.store import TableStore
 from core.errors import UserError
-from core.keeping import layout, returning, sending, snapshot
+from core.keeping import arriving, layout, returning, sending, snapshot
 from core.keeping.keeper import Keeper, Status
 from core.runs.progress import fold
 from core.runs.store import EventWriter, RunRecord, RunStore
@@ -34,6 +35,19 @@ from tests import fakehub
 from tests.fakehub import Account, FakeHub
 
 TOKEN, OWNER, REPO = "hf_writer", "hf:1", "tester/tuning-fork-kept"
+DEVICE = {"kind": "cpu", "precision": "float32", "threads": 1, "reason": "cpu_float32_faster", "name": ""}
+HEADER = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+WEIGHTS = struct.pack("<Q", len(HEADER)) + HEADER + b"\0\0\0\0"
+SCORES = {"accuracy": 0.9, "macro_f1": 0.9}
+REPORT = {
+    "version": 1, "task": "classification", "labels": ["delivery", "refund"], "main_metric": "macro_f1",
+    "rows": {"train": 2, "validation": 1, "test": 1, "judged": 1}, "data": {}, "model": {}, "device": DEVICE,
+    "metrics": {**SCORES, "intervals": {name: [0.8, 1.0] for name in SCORES}}, "baselines": {"majority": SCORES},
+    "verdict": {
+        "code": "unclear", "rows": 1, "strongest": "majority", "chance": 0.5, "right": 1, "baseline_right": 1,
+    },
+    "examples": ["where is it"], "more": "that nobody reads",
+}  # fmt: skip
 
 
 class Home:
@@ -55,7 +69,7 @@ class Home:
         record = self.runs.create(spec, OWNER, "mine · 退款")
         for state, expected in (("STARTING", 0), ("RUNNING", 1)):
             record = self.runs.transition(record.id, (record.state,), state, expected)
-        EventWriter(self.runs.folder(record.id), 1).write(events.Started(device={"kind": "cpu"}))
+        EventWriter(self.runs.folder(record.id), 1).write(events.Started(device=DEVICE))
         self.state(record, 2)
         return record
 
@@ -94,10 +108,10 @@ class Home:
         def write(staged: Path) -> None:
             staged.mkdir()
             (staged / "config.json").write_text('{"model_type": "bert"}')
-            (staged / "model.safetensors").write_bytes(b"result")
+            (staged / "model.safetensors").write_bytes(WEIGHTS)
 
         checkpoints.place(folder / "model", write)
-        files.write_json(folder / "report.json", {"version": 1})
+        files.write_json(folder / "report.json", REPORT)
         checkpoints.forget(folder)
         told = {"has_result": True, "headline": {"accuracy": 0.9}}
         return self.runs.transition(record.id, ("RUNNING",), "FINISHED", 1, **told)
@@ -245,7 +259,7 @@ def test_a_result_takes_the_place_of_the_states_and_the_history_goes(home: Home,
     home.finish(record)
     assert home.keep(record).step == 0
     kept = on_hub(fake_hub, record)
-    assert kept["model/model.safetensors"] == b"result"
+    assert kept["model/model.safetensors"] == WEIGHTS
     assert "report.json" in kept
     assert not [path for path in kept if path.startswith(("checkpoints/", "best/"))]
     assert len(fake_hub.repo(REPO).commits) == 1
@@ -478,8 +492,10 @@ def test_a_finished_run_comes_back_finished(home: Home, empty: Home) -> None:
     home.keep(record)
     back = empty.restore(record.id)
     assert (back.state, back.has_result, back.headline) == ("FINISHED", True, {"accuracy": 0.9})
-    assert empty.runs.report(back.id) == {"version": 1}
-    assert (empty.runs.model_folder(back.id) / "model.safetensors").read_bytes() == b"result"
+    report = empty.runs.report(back.id)
+    assert (report["metrics"], report["verdict"]["code"]) == (REPORT["metrics"], "unclear")
+    assert "more" not in report
+    assert (empty.runs.model_folder(back.id) / "model.safetensors").read_bytes() == WEIGHTS
 
 
 def test_an_id_that_is_taken_is_left_alone(home: Home) -> None:
@@ -562,6 +578,11 @@ HOSTILE: dict[str, Callable[[dict[str, bytes]], dict[str, bytes]]] = {
         "run.json": json.dumps(json.loads(kept["run.json"]) | {"has_result": True}).encode()
     },
     "a record that is no JSON": lambda kept: {"run.json": b"[" * 50_000},
+    "a result of a run without one": lambda kept: {"report.json": json.dumps(REPORT).encode()},
+    "a task that is none": lambda kept: {"spec.json": with_spec(json.loads(kept["spec.json"]), task="evil")},
+    "a starter that is none": lambda kept: {
+        "spec.json": with_spec(json.loads(kept["spec.json"]), model={"source": "starter", "name": "../x"})
+    },
     "a model in a folder": lambda kept: {
         "spec.json": with_spec(json.loads(kept["spec.json"]), model={"source": "directory", "name": "/etc"})
     },
@@ -614,6 +635,38 @@ def test_of_a_hostile_repository_nothing_stays(
     assert left == set()
 
 
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("report.json", b'{"version": 1}'),
+        ("report.json", json.dumps(REPORT | {"task": "translation"}).encode()),
+        ("report.json", json.dumps(REPORT | {"confusion": [[1] * 9] * 9}).encode()),
+        ("model/config.json", b'{"auto_map": {"AutoModel": "evil.py"}}'),
+        ("model/config.json", b"[" * 10_000),
+        ("model/model.safetensors", struct.pack("<Q", 2**60)),
+        ("model/model.safetensors", b""),
+    ],
+)
+def test_a_hostile_result_is_refused(path: str, content: bytes, home: Home, empty: Home, fake_hub: FakeHub) -> None:
+    record = home.run()
+    home.finish(record)
+    target = home.runs.folder(record.id) / path
+    if path.startswith("model/"):
+        others = {f.name: f.read_bytes() for f in target.parent.iterdir() if f.name != "manifest.json"}
+
+        def write(staged: Path) -> None:
+            staged.mkdir()
+            for name, usual in (others | {target.name: content}).items():
+                (staged / name).write_bytes(usual)
+
+        checkpoints.place(target.parent, write)
+    else:
+        target.write_bytes(content)
+    home.keep(record)
+    refused("kept_damaged", empty.restore, record.id)
+    assert {file for file in below(empty.settings.home) if not file.endswith(".lock")} == set()
+
+
 def test_torch_files_that_unfold_are_refused(home: Home, empty: Home) -> None:
     record = home.run()
     folder = home.runs.folder(record.id)
@@ -653,7 +706,7 @@ def test_a_disk_that_fills_up_at_the_end_leaves_nothing(
 
     record = home.run()
     home.keep(record)
-    monkeypatch.setattr(returning, "_add", full)
+    monkeypatch.setattr(arriving, "_add", full)
     refused("disk_full", empty.restore, record.id)
     assert {path for path in below(empty.settings.home) if not path.endswith(".lock")} == set()
 

@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from core.errors import UserError
-from core.publishing import archive, carrying
+from core.publishing import archive, carrying, taking_in
 from core.runs.store import RunRecord
 from ui import guard
 from ui.page import House, Visit
@@ -41,10 +41,10 @@ def take_in(visit: Visit, path: Path) -> RunRecord:
     """A run from a file that was handed in; gradio's copy of it is removed either way.
 
     Raises:
-        UserError: what `core.publishing.carrying.take_in` raises.
+        UserError: what `core.publishing.taking_in.take_in` raises.
     """
     house = visit.house
     try:
-        return carrying.take_in(path, visit.owner, house.runs, house.tables, house.settings)
+        return taking_in.take_in(path, visit.owner, house.runs, house.tables, house.settings)
     finally:
         remove(path)
