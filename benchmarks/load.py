@@ -40,6 +40,7 @@ _POLL_SECONDS = 2.0
 _CLICK_SECONDS = 15.0
 _MARK = "window.gradio_config = "
 _AS_A_SPACE = {
+    "SYSTEM": "spaces",
     "SPACE_ID": "somebody/tuning-fork",
     "GRADIO_SERVER_NAME": "127.0.0.1",
     "OAUTH_CLIENT_ID": "client",

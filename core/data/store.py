@@ -151,6 +151,11 @@ class TableStore:
             staged.unlink(missing_ok=True)
         return table
 
+    def used_bytes(self, owner: str) -> int:
+        """Bytes on disk of all that an owner handed in."""
+        folder = self._folder(owner)
+        return files.folder_bytes(folder) if folder.is_dir() else 0
+
     def _room(self, owner: str) -> Path:
         folder = self._folder(owner)
         with files.disk_full_is_a_user_error():

@@ -89,6 +89,12 @@ class Predictors:
     def _patience(self) -> float:
         return _PATIENCE * self._settings.limits.predict_timeout
 
+    def forget(self, folder: Path) -> None:
+        """End the process if it has the model of this folder loaded: as long as it has, deleting frees no disk."""
+        with self._lock:
+            if self._child and self._child.key[0] == str(folder):
+                self._drop()
+
     def close(self) -> None:
         """End the process."""
         with self._lock:

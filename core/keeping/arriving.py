@@ -1,4 +1,4 @@
-"""What a kept run's files are taken for, once they lie on this disk: looked at, written anew where the page reads it."""
+"""What arrived of a kept run becomes a run once it was looked at, and what the page reads of it was written anew."""
 
 import secrets
 import struct

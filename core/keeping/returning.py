@@ -24,7 +24,6 @@ from core.hub import answers, downloading, repos
 from core.hub.repos import MODELS, RepoInfo, Sibling
 from core.keeping import arriving, layout
 from core.keeping.layout import Kept
-from core.publishing.carrying import table_bytes
 from core.runs import history
 from core.runs.store import RunRecord, RunStore
 from core.settings import MEBIBYTE, Settings
@@ -152,7 +151,7 @@ def _check_room(settings: Settings, runs: RunStore, owner: str, size: int) -> No
     limits = settings.limits
     if shutil.disk_usage(settings.home).free - size < limits.free_disk:
         raise UserError("disk_full")
-    used = history.used_bytes(runs, owner) + table_bytes(TableStore(settings), owner)
+    used = history.used_bytes(runs, owner) + TableStore(settings).used_bytes(owner)
     if settings.on_space and used + size > limits.owner_bytes:
         raise UserError("quota_full", used_mb=used // MEBIBYTE, limit_mb=limits.owner_bytes // MEBIBYTE)
 

@@ -165,15 +165,9 @@ def _check_room(size: int, owner: str, runs: RunStore, tables: TableStore, setti
     limits = settings.limits
     if shutil.disk_usage(runs.root).free - size < limits.free_disk:
         raise UserError("disk_full")
-    used = history.used_bytes(runs, owner) + table_bytes(tables, owner)
+    used = history.used_bytes(runs, owner) + tables.used_bytes(owner)
     if settings.on_space and used + size > limits.owner_bytes:
         raise UserError("quota_full", used_mb=used // MEBIBYTE, limit_mb=limits.owner_bytes // MEBIBYTE)
-
-
-def table_bytes(tables: TableStore, owner: str) -> int:
-    """Bytes on disk of all tables of an owner."""
-    kept = tables.list(owner)
-    return files.folder_bytes(tables.path(kept[0].id, owner).parent) if kept else 0
 
 
 def _kept(opened: zipfile.ZipFile, found: dict[str, zipfile.ZipInfo], owner: str, runs: RunStore) -> RunRecord:

@@ -20,7 +20,7 @@ ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-TABS = ("data", "model", "hyperparameters", "training", "results", "tryit", "publish")
+TABS = ("data", "model", "hyperparameters", "training", "results", "tryit", "publish", "history")
 LABELS = {"delivery": "where is my parcel", "refund": "please give my money back", "defect": "the screen is broken"}
 
 

@@ -419,8 +419,8 @@ def test_tables_count_too(settings, runs, saved, tmp_path):
     tables = TableStore(settings)
     table = tables.add(tmp_path / "t.csv", "hf:2")
     kept = tables.path(table.id, "hf:2").parent
-    assert taking_in.table_bytes(tables, "hf:2") == sum(f.stat().st_size for f in kept.iterdir()) > 0
-    assert taking_in.table_bytes(tables, "hf:3") == 0
+    assert tables.used_bytes("hf:2") == sum(f.stat().st_size for f in kept.iterdir()) > 0
+    assert tables.used_bytes("hf:3") == 0
 
 
 def test_what_an_ended_import_left_is_cleared_away(runs, settings, saved):

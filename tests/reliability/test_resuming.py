@@ -235,9 +235,7 @@ def _losses(house, spec, parts):
 
 
 @pytest.mark.parametrize("bad_step", [1, 7])
-def test_a_loss_that_is_no_number_ends_training_and_the_best_before_is_kept(
-    bad_step, house, model, monkeypatch
-):
+def test_a_loss_that_is_no_number_ends_training_and_the_best_before_is_kept(bad_step, house, model, monkeypatch):
     task, seen = find("classification"), []
     honest = type(task).loss
 

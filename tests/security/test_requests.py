@@ -1,14 +1,19 @@
 """Requests as foreign pages, strangers and floods make them, and what every answer carries."""
 
+import html
+import json
 import re
 from pathlib import Path
 
 import pytest
 
+from core.data.store import TableStore
 from tests.browser.conftest import App
 from tests.security.conftest import ROOT, Space
-from tests.security.visitors import Visitor, file, signed_in
+from tests.security.visitors import Visitor, file, settings_of, signed_in
+from ui.draft import DraftStore
 from ui.guard import OWNER_COOKIE
+from ui.text import Text
 
 POSTS = [f"/gradio_api/{name}" for name in ("queue/join", "run/predict", "upload", "reset", "cancel")]
 FOREIGN = [
@@ -153,3 +158,14 @@ def test_no_answer_tells_where_the_server_keeps_things(space: Space) -> None:
     answers += [visitor.call(upload, [value]) for value in ({"a": 1}, [{}], 7, file("/nowhere/x.csv"), {"path": "/x"})]
     telling = (str(ROOT), str(space.home), "site-packages", "Traceback", 'File "', f"{Path.home()}/")
     assert [(word, text[:300]) for text in answers for word in telling if word in text] == []
+
+
+def test_what_nobody_expected_is_told_in_a_sentence_without_its_reason(space: Space) -> None:
+    visitor = space.visitor()
+    path = visitor.upload("mine.csv", b"text,label\n" + b"some words,a\nother words,b\n" * 8)
+    visitor.call(visitor.find("upload", "data-file"), [file(path)])
+    table = DraftStore(space.home).read(visitor.owner()).table
+    TableStore(settings_of(space.home)).path(str(table), visitor.owner()).write_bytes(b"damaged")
+    told = visitor.call(visitor.find("submit", "first-row"), [1])
+    assert json.dumps(html.escape(Text("en")("errors.unexpected")), ensure_ascii=False) in told
+    assert not [word for word in (str(ROOT), str(space.home), "arrow", "Parquet", "Error:") if word in told]

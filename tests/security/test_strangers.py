@@ -157,7 +157,6 @@ def test_a_stranger_starts_moves_and_stops_no_run_of_hers(town: Town, state: str
         lambda: history.delete(house.runs, record.id, "hf:bob"),
         lambda: history.describe(house.runs, record.id, "hf:bob", "mine", "mine"),
         lambda: training.open_run(visit, record.id),
-        lambda: training.delete(visit, record.id),
         lambda: model.choose_run(visit, record.id),
         lambda: card.for_run(house.runs, record.id, "hf:bob", house.settings),
         lambda: adapter.entries(house.runs, record.id, "hf:bob"),

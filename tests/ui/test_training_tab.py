@@ -1,6 +1,7 @@
 """The Training tab: one click is one run, everything is shown from the first event, and only to its owner."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -11,9 +12,10 @@ from core.errors import UserError
 from core.runs.store import EventWriter, RunRecord, State
 from core.spec import ModelChoice
 from ui import choices, readiness
-from ui.page import Visit
+from ui.page import House, Visit
 from ui.tabs import training
 from ui.tabs.data import handing_in
+from ui.text import Text
 
 Write = Callable[..., Path]
 
@@ -195,24 +197,21 @@ def test_who_was_stopped_by_the_clock_is_told(ready: Visit) -> None:
     assert "time for a training on this page was over" in training.poll(ready)["status"]
 
 
-def test_runs_are_listed_opened_and_deleted(visit: Visit, finished: Callable[..., RunRecord]) -> None:
+def test_runs_are_listed_and_opened(visit: Visit, finished: Callable[..., RunRecord]) -> None:
     first, second = finished(), finished()
     listed = training.view(visit)["runs"]
     assert {value for _, value in listed.choices} == {first.id, second.id}
     assert "87 % right" in listed.choices[0][0]
     training.open_run(visit, first.id)
     assert visit.draft.run == first.id
-    training.delete(visit, first.id)
-    assert [r.id for r in visit.house.runs.list("local")] == [second.id]
 
 
 def test_a_stranger_gets_what_an_unknown_run_gets(
     visit: Visit, stranger: Visit, finished: Callable[..., RunRecord]
 ) -> None:
     mine = finished()
-    for call in (training.open_run, training.delete):
-        with pytest.raises(UserError, match="run_unknown"):
-            call(stranger, mine.id)
+    with pytest.raises(UserError, match="run_unknown"):
+        training.open_run(stranger, mine.id)
     stranger.change(run=mine.id)
     assert readiness.shown_run(stranger) is None
     assert training.view(stranger)["runs"].choices == []
@@ -224,3 +223,13 @@ def test_the_log_is_the_workers(ready: Visit) -> None:
     assert training.read_log(ready)["log"] == ready.text("training.log_empty")
     (ready.house.runs.folder(record.id) / "worker.log").write_text("hello\n")
     assert training.read_log(ready)["log"] == "hello"
+
+
+def test_who_shares_the_disk_with_strangers_has_a_part_of_it(house: House, tmp_path: Path) -> None:
+    limits = replace(house.settings.limits, owner_bytes=10)
+    shared = replace(house, settings=replace(house.settings, place="space", limits=limits))
+    visit = Visit(shared, Text("en"), "hf:somebody")
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"some words {i},{'ab'[i % 2]}\n" for i in range(40)))
+    house.tables.add(tmp_path / "rows.csv", visit.owner, "rows.csv")
+    with pytest.raises(UserError, match="quota_full"):
+        training.start(visit)

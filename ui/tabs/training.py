@@ -5,8 +5,11 @@ from typing import Any
 
 import gradio as gr
 
+from core.errors import UserError
+from core.runs import history
 from core.runs.progress import Progress
 from core.runs.store import ACTIVE, RunRecord
+from core.settings import MEBIBYTE
 from core.spec import ModelChoice, TrainSpec
 from ui import cards, charts, choices, sentences, waiting
 from ui.page import Page, Tab, Visit
@@ -45,9 +48,6 @@ def build(page: Page) -> Tab:
     heading(text("training.runs_title"), text("training.runs_help"))
     with gr.Row(equal_height=True, elem_classes=["runs"]):
         parts["runs"] = gr.Dropdown(label=text("training.runs"), filterable=False, scale=4, elem_id="runs")
-        parts["delete"] = gr.Button(
-            text("training.delete"), variant="secondary", scale=1, min_width=130, interactive=False
-        )
     parts["timer"] = gr.Timer(POLL_SECONDS, active=False)
     _wire(page, parts)
     page.listen([log.expand, parts["timer"].tick], read_log, None, {"log": shown_log}, queue=False)
@@ -69,7 +69,6 @@ def _wire(page: Page, parts: dict[str, Any]) -> None:
     page.listen(parts["earlier"].click, earlier, None, parts)
     page.listen(parts["later"].click, later, None, parts)
     page.listen(parts["runs"].input, open_run, [parts["runs"]], parts)
-    page.listen(parts["delete"].click, delete, [parts["runs"]], parts)
     page.listen(parts["timer"].tick, poll, None, parts, queue=False)
 
 
@@ -101,7 +100,6 @@ def poll(visit: Visit) -> dict[str, Any]:
         "losses": gr.LinePlot(charts.losses(text, seen), x_lim=_span(seen), visible=record is not None),
         "scores": gr.LinePlot(charts.scores(text, seen), x_lim=_span(seen), y_lim=[0, 100], visible=record is not None),
         "chart_help": gr.HTML(visible=record is not None),
-        "delete": gr.Button(interactive=record is not None and not active),
         "timer": gr.Timer(POLL_SECONDS, active=active),
     }
     # The list may be open under somebody's mouse: it is sent again only when the run has ended.
@@ -129,10 +127,19 @@ def start(visit: Visit) -> dict[str, Any]:
     """Start a run with everything chosen. A second click within seconds is the same click."""
     house = visit.house
     with house.start_lock:
+        _check_quota(visit)
         spec = choices.train_spec(visit)
         record = _just_started(visit, spec) or house.supervisor.submit(spec, visit.owner, _name(visit, spec))
     visit.change(run=record.id)
     return view(visit)
+
+
+def _check_quota(visit: Visit) -> None:
+    """Where strangers share the disk, each has a part of it."""
+    limits, house = visit.house.settings.limits, visit.house
+    used = history.used_bytes(house.runs, visit.owner) + house.tables.used_bytes(visit.owner)
+    if house.settings.on_space and used > limits.owner_bytes:
+        raise UserError("quota_full", used_mb=used // MEBIBYTE, limit_mb=limits.owner_bytes // MEBIBYTE)
 
 
 def _just_started(visit: Visit, spec: TrainSpec) -> RunRecord | None:
@@ -204,14 +211,6 @@ def open_run(visit: Visit, run_id: str | None) -> dict[str, Any]:
     """Show another run, here and in the tabs after this one."""
     if run_id:
         visit.change(run=visit.house.runs.get(run_id, visit.owner).id)
-    return view(visit)
-
-
-def delete(visit: Visit, run_id: str | None) -> dict[str, Any]:
-    """Remove a run and its model."""
-    if run_id:
-        visit.house.runs.delete(visit.house.runs.get(run_id, visit.owner).id)
-        visit.change(run=None)
     return view(visit)
 
 

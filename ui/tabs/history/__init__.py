@@ -197,6 +197,7 @@ def delete(visit: Visit, chosen: str, ticked: str) -> dict[str, Any]:
     run = visit.house.runs.get(chosen, visit.owner)
     freed = sentences.size(visit.text, listing.summary(visit, run).size)
     history.delete(visit.house.runs, run.id, visit.owner)
+    visit.house.predictors.forget(visit.house.runs.root / run.id / "model")
     if visit.draft.run == run.id:
         visit.change(run=None)
     following = shown_run(visit)
