@@ -19,10 +19,10 @@ def main() -> None:
     settings = from_environment()
     logs.start(settings, "app", known=[os.environ[name] for name in _SECRETS if name in os.environ])
     house = open_house(settings)
-    house.supervisor.start()
     signal.signal(signal.SIGTERM, _end)
     page = blocks(house)
     try:
+        house.supervisor.start()
         _, address, _ = launch(page, house, prevent_thread_lock=True)
         logs.gather()  # the server has set up lines of its own
         print(f"Tuning Fork: {address}", flush=True)  # noqa: T201 (what the person who started it waits for)
