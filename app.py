@@ -23,12 +23,15 @@ def main() -> None:
     page = blocks(house)
     try:
         house.supervisor.start()
+        if not settings.lasting:
+            house.keeper.start()
         _, address, _ = launch(page, house, prevent_thread_lock=True)
         logs.gather()  # the server has set up lines of its own
         print(f"Tuning Fork: {address}", flush=True)  # noqa: T201 (what the person who started it waits for)
         page.block_thread()
     finally:
         house.supervisor.close()
+        house.keeper.close()
         house.predictors.close()
 
 

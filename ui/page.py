@@ -13,6 +13,7 @@ import gradio as gr
 from core.data.store import TableStore
 from core.errors import UserError
 from core.inference.client import Predictors
+from core.keeping.keeper import Keeper
 from core.runs.store import RunStore
 from core.runs.supervisor import Supervisor
 from core.settings import Settings
@@ -39,6 +40,7 @@ class House:
     predictors: Predictors
     drafts: DraftStore
     watch: Watch
+    keeper: Keeper
     memory: Memory = field(default_factory=Memory)
     start_lock: Lock = field(default_factory=Lock)
 
@@ -54,6 +56,7 @@ def open_house(settings: Settings) -> House:
         predictors=Predictors(settings),
         drafts=DraftStore(settings.home),
         watch=Watch(runs),
+        keeper=Keeper(settings, runs),
     )
 
 

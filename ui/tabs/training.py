@@ -11,7 +11,7 @@ from core.runs.progress import Progress
 from core.runs.store import ACTIVE, RunRecord
 from core.settings import MEBIBYTE
 from core.spec import ModelChoice, TrainSpec
-from ui import cards, charts, choices, sentences, waiting
+from ui import cards, charts, choices, keeping, sentences, waiting
 from ui.page import Page, Tab, Visit
 from ui.pictures import esc
 from ui.readiness import card, going_on, shown_run, steps
@@ -36,6 +36,7 @@ def build(page: Page) -> Tab:
     if page.house.settings.limits.run_seconds:
         hours = page.house.settings.limits.run_seconds / 3600
         gr.HTML(f'<p class="hint">{esc(text("training.time_limit", hours=hours))}</p>')
+    parts |= keeping.before(page)
     parts["status"] = gr.HTML(min_height=110)
     with gr.Row(elem_classes=["halves"]):
         parts["losses"] = _plot(text("charts.loss_title"), charts.losses(text, None), "loss", text("charts.loss"), text)
@@ -48,8 +49,10 @@ def build(page: Page) -> Tab:
     heading(text("training.runs_title"), text("training.runs_help"))
     with gr.Row(equal_height=True, elem_classes=["runs"]):
         parts["runs"] = gr.Dropdown(label=text("training.runs"), filterable=False, scale=4, elem_id="runs")
+    parts |= keeping.shelf(page)
     parts["timer"] = gr.Timer(POLL_SECONDS, active=False)
     _wire(page, parts)
+    keeping.wire(page, parts, view)
     page.listen([log.expand, parts["timer"].tick], read_log, None, {"log": shown_log}, queue=False)
     return Tab(parts, view)
 
@@ -62,9 +65,10 @@ def _plot(title: str, seed: Any, y: str, y_title: str, text: Any) -> Any:
 
 
 def _wire(page: Page, parts: dict[str, Any]) -> None:
-    page.listen(parts["start"].click, start, None, parts)
-    page.listen(parts["again"].click, again, None, parts)
-    page.listen(parts["further"].click, further, None, parts)
+    wish = [parts["keep"]] if "keep" in parts else None
+    page.listen(parts["start"].click, start, wish, parts)
+    page.listen(parts["again"].click, again, wish, parts)
+    page.listen(parts["further"].click, further, wish, parts)
     page.listen(parts["stop"].click, stop, None, parts)
     page.listen(parts["earlier"].click, earlier, None, parts)
     page.listen(parts["later"].click, later, None, parts)
@@ -102,6 +106,7 @@ def poll(visit: Visit) -> dict[str, Any]:
         "chart_help": gr.HTML(visible=record is not None),
         "timer": gr.Timer(POLL_SECONDS, active=active),
     }
+    shown |= keeping.poll(visit, record)
     # The list may be open under somebody's mouse: it is sent again only when the run has ended.
     return shown if active else shown | {"runs": _runs(visit, record)}
 
@@ -123,14 +128,23 @@ def read_log(visit: Visit) -> dict[str, Any]:
     return {"log": words or visit.text("training.log_empty")}
 
 
-def start(visit: Visit) -> dict[str, Any]:
-    """Start a run with everything chosen. A second click within seconds is the same click."""
+def start(visit: Visit, keep: bool = False) -> dict[str, Any]:
+    """Start a run with everything chosen. A second click within seconds is the same click.
+
+    Args:
+        keep: whether the run shall be kept on the Hub while it trains, where the disk does not last.
+    """
     house = visit.house
     with house.start_lock:
         _check_quota(visit)
         spec = choices.train_spec(visit)
         record = _just_started(visit, spec) or house.supervisor.submit(spec, visit.owner, _name(visit, spec))
+    return _begun(visit, record, keep)
+
+
+def _begun(visit: Visit, record: RunRecord, keep: bool) -> dict[str, Any]:
     visit.change(run=record.id)
+    keeping.begin(visit, record, keep)
     return view(visit)
 
 
@@ -159,15 +173,15 @@ def _stop_words(visit: Visit, record: RunRecord | None) -> str:
     return visit.text({"STOPPING": "training.stopping", "QUEUED": "training.cancel"}.get(state, "training.stop"))
 
 
-def again(visit: Visit) -> dict[str, Any]:
+def again(visit: Visit, keep: bool = False) -> dict[str, Any]:
     """Go on with a run that was interrupted, stopped or failed, from where it was."""
     record = shown_run(visit)
-    if record:
-        visit.house.supervisor.again(record.id, visit.owner)
-    return view(visit)
+    if record is None:
+        return view(visit)
+    return _begun(visit, visit.house.supervisor.again(record.id, visit.owner), keep)
 
 
-def further(visit: Visit) -> dict[str, Any]:
+def further(visit: Visit, keep: bool = False) -> dict[str, Any]:
     """Teach the result of a run further: a new run with the same settings that begins with it."""
     house, record = visit.house, shown_run(visit)
     if not waiting.can_be_taught_further(visit, record):
@@ -178,8 +192,7 @@ def further(visit: Visit) -> dict[str, Any]:
     with house.start_lock:
         name = visit.text("training.further_name", name=record.name or record.id[:8])
         made = _just_started(visit, spec) or house.supervisor.submit(spec, visit.owner, name)
-    visit.change(run=made.id)
-    return view(visit)
+    return _begun(visit, made, keep)
 
 
 def earlier(visit: Visit) -> dict[str, Any]:

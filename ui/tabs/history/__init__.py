@@ -8,7 +8,7 @@ import gradio as gr
 from core.errors import UserError
 from core.runs import history
 from core.runs.store import RunRecord
-from ui import sentences
+from ui import keeping, sentences
 from ui.page import Page, Tab, Visit
 from ui.pictures import esc
 from ui.readiness import card, going_on, shown_run
@@ -198,6 +198,7 @@ def delete(visit: Visit, chosen: str, ticked: str) -> dict[str, Any]:
     freed = sentences.size(visit.text, listing.summary(visit, run).size)
     history.delete(visit.house.runs, run.id, visit.owner)
     visit.house.predictors.forget(visit.house.runs.root / run.id / "model")
+    keeping.deleted(visit, run.id)
     if visit.draft.run == run.id:
         visit.change(run=None)
     following = shown_run(visit)
