@@ -87,6 +87,19 @@ class Way:
         return "-".join([self.task, self.family, self.method, *self.choices])
 
 
+class Models:
+    """Called with a family: the folder of its tiny model, made in one of `make_folder` when it is first asked for."""
+
+    def __init__(self, make_folder: Callable[[str], Path]) -> None:
+        self._make_folder = make_folder
+        self._made: dict[str, Path] = {}
+
+    def __call__(self, family: str) -> Path:
+        if family not in self._made:
+            self._made[family] = MODELS[family](self._make_folder(family), family)
+        return self._made[family]
+
+
 class House:
     """A fresh home, and what one run in it has told."""
 

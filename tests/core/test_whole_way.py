@@ -22,7 +22,7 @@ from core.terminal import Terminal
 from core.training import checkpoints
 from core.training.loop import InterruptedRunError
 from tests import tiny
-from tests.ways import DEVICE, LANGUAGES, MODELS, ROWS, House, Way, exchange, written
+from tests.ways import DEVICE, LANGUAGES, MODELS, ROWS, House, Models, Way, exchange, written
 
 pytestmark = pytest.mark.real
 
@@ -60,14 +60,7 @@ def house(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A function from a family to the folder of its tiny model."""
-    made: dict[str, Path] = {}
-
-    def get(family: str) -> Path:
-        if family not in made:
-            made[family] = MODELS[family](tmp_path_factory.mktemp(family), family)
-        return made[family]
-
-    return get
+    return Models(tmp_path_factory.mktemp)
 
 
 def check_report(report, task, spec):

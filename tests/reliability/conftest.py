@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from core.quiet import quiet_libraries
-from tests.ways import DEVICE, MODELS, House
+from tests.ways import DEVICE, House, Models
 
 
 @pytest.fixture
@@ -22,11 +22,4 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A function from a family to the folder of its tiny model."""
-    made: dict[str, Path] = {}
-
-    def get(family: str) -> Path:
-        if family not in made:
-            made[family] = MODELS[family](tmp_path_factory.mktemp(family), family)
-        return made[family]
-
-    return get
+    return Models(tmp_path_factory.mktemp)
