@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.real]
 Open = Callable[..., Page]
 WORDS = {
     "en": {"said": "You say", "send": "Send", "clear": "New conversation", "go_on": "Go on writing"},
-    "zh-CN": {"said": "您说", "send": "发送", "clear": "新对话", "go_on": "接着写"},
+    "zh-CN": {"said": "你说", "send": "发送", "clear": "新对话", "go_on": "接着写"},
 }
 
 
@@ -114,3 +114,31 @@ def test_how_much_is_changed_is_told_before_the_start(app: App, window: Open) ->
     go(page, "hyperparameters")
     expect(page.locator("#knob-epochs")).to_be_visible()
     expect(page.locator("#knob-max_target_length")).to_have_count(0)
+
+
+@pytest.mark.parametrize(("language", "width"), [("en", 1280), ("zh-CN", 390)])
+def test_runs_are_compared_named_saved_and_deleted(app: App, window: Open, language: str, width: int) -> None:
+    english = language == "en"
+    save, delete, yes = (
+        ("Save name and note", "Delete it", "Yes, delete") if english else ("保存名称和备注", "删除", "是的，删除")
+    )
+    for _ in range(2):
+        trained(app.home, "text_generation")
+    page = window("/", width=width, language=language)
+    go(page, "history")
+    boxes = page.locator("#history-runs input[type=checkbox]")
+    expect(boxes).to_have_count(2)
+    for place in (0, 1):
+        boxes.nth(place).check()
+    expect(page.locator("figure.curves svg").first).to_be_visible()
+    assert overflow(page) <= 0
+    page.locator("#run-name input, #run-name textarea").fill("<b>mine</b>")
+    page.get_by_role("button", name=save, exact=True).click()
+    expect(page.locator("#history-runs")).to_contain_text("<b>mine</b>")
+    with page.expect_download() as saved:
+        page.locator("a.download.quiet").click()
+    assert saved.value.path().stat().st_size > 10_000
+    page.get_by_role("button", name=delete, exact=True).click()
+    page.get_by_role("button", name=re.compile(yes)).click()
+    expect(boxes).to_have_count(1)
+    assert len(list((app.home / "runs").glob("*/run.json"))) == 1

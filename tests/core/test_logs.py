@@ -136,7 +136,7 @@ def test_a_secret_at_a_cut_is_not_left_by_half(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["\nERROR forged", "\r\nERROR", "a\u2028b\u2029c", "\ud800", "\x1b[2J\0\x7f\x85", "中"]
+    "text", ["\nERROR forged", "\r\nERROR", "a\u2028b\u2029c", "\ud800", "\x1b[2J\0\x7f\x85", "中"], ids=ascii
 )
 def test_a_line_cannot_be_forged(started: Path, printed: io.StringIO, text: str) -> None:
     logging.getLogger("a").error("label %s", text)
