@@ -1,7 +1,7 @@
 """What several parts of the tests need."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,3 +26,11 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests import tiny  # imports transformers, which the tests of the page do without
 
     return tiny.classifier(tmp_path_factory.mktemp("tiny"), ("delivery", "refund", "account"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test printed may be no text that can travel between processes."""
+    report = yield
+    report.sections = [(name, told.encode("utf-8", "backslashreplace").decode()) for name, told in report.sections]
+    return report

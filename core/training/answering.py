@@ -1,6 +1,7 @@
 """What a model answers to the judged rows, kept part by part, so that an interruption costs one part and not all."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,8 @@ def answer(
         if part is None:
             told = _shifted(tell, begin, len(rows))
             part = task.answer(model, tokenizer, some.reset_index(drop=True), spec, device, told)
-            files.write_json(path, asdict(part))
+            with suppress(ValueError):  # a loss that is no number cannot be written: the part is worked out again
+                files.write_json(path, asdict(part))
         found.predictions.extend(part.predictions)
         found.token_losses.extend(part.token_losses)
         tell(begin + len(some), len(rows))

@@ -65,6 +65,8 @@ def trainer_class() -> "Callable[..., Trainer]":
             super().__init__(**given)
             self._run, self._facts, self._save_first = run, facts, save_first
             self._kept = -1
+            # Of a batch in parts, the items of all are counted: ours line up with the logits, so none is left out.
+            self._loss_shifts_labels = False
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             rows: Any = self.train_dataset  # what is given lacks the columns that no model reads

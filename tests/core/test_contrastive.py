@@ -108,7 +108,9 @@ def test_told_to_end_by_the_system_it_ends_at_once(tmp_path):
     signals = Signals(stop=lambda: False, interrupted=lambda: True)
     with pytest.raises(InterruptedRunError):
         fitted(CLASSIFICATION, split(), tiny.encoder(tmp_path / "m"), tmp_path, signals)
-    assert not (tmp_path / "checkpoints").exists()
+    state, _ = checkpoints.state(tmp_path)
+    assert checkpoints.step_of(state) == 0
+    assert checkpoints.best(tmp_path) is None
 
 
 def test_a_loss_that_is_no_number_is_told(tmp_path, monkeypatch):

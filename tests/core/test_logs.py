@@ -171,8 +171,8 @@ def test_the_last_error_is_the_newest_and_no_warning(started: Path) -> None:
     assert logs.last_error() is None
     logging.getLogger("a").error("one", exc_info=KeyError("private"))
     assert logs.last_error().code == "KeyError"
-    logging.getLogger("uvicorn.error").error("two")
-    assert logs.last_error().code == "uvicorn.error"
+    logging.getLogger("b.c").error("two")
+    assert logs.last_error().code == "b.c"
 
 
 def test_what_cannot_be_put_into_words_is_still_a_line(started: Path, printed: io.StringIO) -> None:

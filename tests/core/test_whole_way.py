@@ -100,8 +100,9 @@ def check_events(house, task):
     kinds = [event.kind for event in house.events]
     assert kinds[0] == "started"
     assert kinds[-1] == "finished"
-    first = {kind: kinds.index(kind) for kind in ("prepared", "planned", "step", "evaluated", "saved", "finished")}
+    first = {kind: kinds.index(kind) for kind in ("prepared", "planned", "step", "evaluated", "finished")}
     assert list(first.values()) == sorted(first.values())
+    assert first["step"] < kinds.index("saved") < first["finished"]
     progress = fold(house.events)
     assert progress.fraction == 1.0
     assert progress.step <= progress.steps
