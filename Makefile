@@ -7,12 +7,12 @@ OTHER_TESTS ?= tests/core tests/ui tests/reliability tests/security
 # Debian's name and its cousins'.
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: demo run test lint bench browser clean help
+.PHONY: demo run test lint bench soak browser clean help
 
 help:
 	@echo "make demo   fine-tune and judge a real model on the bundled sample"
 	@echo "make run    open the page"
-	@echo "make test   all tests    make lint   style and types    make bench   speed"
+	@echo "make test   all tests    make lint   style and types    make bench   speed    make soak   an hour of load"
 
 $(VENV)/runtime: requirements.txt requirements-starters.txt
 	$(PYTHON) -m venv $(VENV)
@@ -60,6 +60,11 @@ bench: $(VENV)/development
 	$(BIN)/python -m benchmarks.load
 	$(BIN)/python -m benchmarks.quick_mode --full
 	$(BIN)/python -m benchmarks.first_lines
+
+# What takes too long for every change: thousands of random histories of the line, and an hour of visitors.
+soak: $(VENV)/development
+	SOAK_EXAMPLES=2000 $(BIN)/python -m pytest --timeout 3600 tests/reliability/test_queue.py
+	$(BIN)/python -m benchmarks.load --seconds 300 --turns 6
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -28,6 +28,11 @@ def sentence(visit: Visit, record: RunRecord) -> str:
     return visit.text("going.queued_until", place=place, time=sentences.duration(visit.text, seconds))
 
 
+def behind_another(visit: Visit, record: RunRecord | None) -> bool:
+    """Whether a run waits for another one to end, so that nothing happens to it in the next seconds."""
+    return record is not None and record.state == "QUEUED" and any(r.state in ACTIVE for r in visit.house.runs.list())
+
+
 def own_before_and_after(visit: Visit, record: RunRecord | None) -> tuple[bool, bool]:
     """Whether the person has another run that waits before this one, and one that waits after it."""
     if record is None or record.state != "QUEUED":

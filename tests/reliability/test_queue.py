@@ -1,6 +1,7 @@
 """Whose turn it is, and that the machine of states and turns never loses or doubles a run."""
 
 import contextlib
+import os
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -239,5 +240,9 @@ class House(RuleBasedStateMachine):
 
 TestHouse = House.TestCase
 TestHouse.settings = settings(
-    max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=int(os.environ.get("SOAK_EXAMPLES", 25)),
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
 )

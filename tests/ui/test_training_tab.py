@@ -158,6 +158,7 @@ def test_runs_in_the_line_say_their_place_and_can_change_it(ready: Visit) -> Non
         waiting.append(ready.draft.run)
     shown = training.poll(ready)
     assert "number 3 in the line" in shown["status"]
+    assert (shown["timer"].active, shown["timer"].value) == (True, training.WAITING_POLL_SECONDS)
     assert shown["stop"].value == ready.text("training.cancel")
     assert (shown["earlier"].visible, shown["later"].visible) == (True, False)
     shown = training.earlier(ready)

@@ -18,7 +18,7 @@ from ui.readiness import card, going_on, shown_run, steps
 from ui.tabs.model.hub import progress as progress_bar
 from ui.tabs.shared import heading, top
 
-POLL_SECONDS = 2
+POLL_SECONDS, WAITING_POLL_SECONDS = 2, 10
 _SAME_CLICK = 3.0
 
 
@@ -104,7 +104,9 @@ def poll(visit: Visit) -> dict[str, Any]:
         "losses": gr.LinePlot(charts.losses(text, seen), x_lim=_span(seen), visible=record is not None),
         "scores": gr.LinePlot(charts.scores(text, seen), x_lim=_span(seen), y_lim=[0, 100], visible=record is not None),
         "chart_help": gr.HTML(visible=record is not None),
-        "timer": gr.Timer(POLL_SECONDS, active=active),
+        "timer": gr.Timer(
+            WAITING_POLL_SECONDS if waiting.behind_another(visit, record) else POLL_SECONDS, active=active
+        ),
     }
     shown |= keeping.poll(visit, record)
     # The list may be open under somebody's mouse: it is sent again only when the run has ended.
