@@ -2,6 +2,9 @@
 
 import contextlib
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -112,13 +115,10 @@ class House(RuleBasedStateMachine):
     Workers are played: a state is changed as a worker changes it, through the one function that changes states.
     """
 
-    @initialize(folder=st.uuids())
-    def open(self, folder):
-        import tempfile
-        from pathlib import Path
-
-        self.home = Path(tempfile.mkdtemp(prefix=f"house-{folder}"))
-        self.began: list[str] = []
+    @initialize()
+    def open(self):
+        self.home = Path(tempfile.mkdtemp(prefix="house-"))
+        self.made: list[str] = []
         self.restart()
 
     def restart(self):
@@ -126,8 +126,9 @@ class House(RuleBasedStateMachine):
         self.supervisor = Supervisor(Settings(home=self.home, limits=Limits(owner_runs=3, queued_runs=6)), self.runs)
 
     def one(self, data, *states):
-        found = sorted(r.id for r in self.runs.list() if r.state in states)
-        return self.runs.get(data.draw(st.sampled_from(found))) if found else None
+        """One of those, told by its place in the order of creation: ids are drawn anew each time."""
+        found = sorted((r for r in self.runs.list() if r.state in states), key=lambda r: self.made.index(r.id))
+        return found[data.draw(st.integers(0, len(found) - 1))] if found else None
 
     @rule(owner=st.sampled_from(OWNERS))
     def submit(self, owner):
@@ -136,7 +137,9 @@ class House(RuleBasedStateMachine):
             with pytest.raises(UserError, match="queue_"):
                 self.supervisor.submit(SPEC, owner)
         else:
-            assert self.supervisor.submit(SPEC, owner).state == "QUEUED"
+            made = self.supervisor.submit(SPEC, owner)
+            assert made.state == "QUEUED"
+            self.made.append(made.id)
 
     @rule()
     def begin(self):
@@ -145,7 +148,6 @@ class House(RuleBasedStateMachine):
         if waiting and not any(r.state in ACTIVE for r in self.runs.list()):
             turn = 1 + max(r.turn for r in self.runs.list())
             self.runs.transition(waiting[0].id, ("QUEUED",), "STARTING", waiting[0].attempt, turn=turn, returning=False)
-            self.began.append(waiting[0].owner)
 
     @rule(data=st.data())
     def work(self, data):
@@ -203,7 +205,7 @@ class House(RuleBasedStateMachine):
     @precondition(lambda self: self.runs.list())
     @rule(data=st.data())
     def an_older_worker_changes_nothing(self, data):
-        record = data.draw(st.sampled_from(self.runs.list()))
+        record = self.one(data, *NEXT)
         for state in NEXT:
             with pytest.raises(StaleTransitionError):
                 self.runs.transition(record.id, tuple(NEXT), state, record.attempt - 1)
@@ -232,8 +234,6 @@ class House(RuleBasedStateMachine):
             assert len(before) == len(set(before))
 
     def teardown(self):
-        import shutil
-
         if hasattr(self, "home"):
             shutil.rmtree(self.home)
 
