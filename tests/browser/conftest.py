@@ -13,13 +13,15 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+# Other tests work beside these on the same two cores.
+expect.set_options(timeout=20_000)
 TABS = ("data", "model", "hyperparameters", "training", "results", "tryit", "publish", "history")
 LABELS = {"delivery": "where is my parcel", "refund": "please give my money back", "defect": "the screen is broken"}
 
