@@ -1,5 +1,6 @@
 """What several parts of the tests need."""
 
+import csv
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -26,6 +27,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests import tiny  # imports transformers, which the tests of the page do without
 
     return tiny.classifier(tmp_path_factory.mktemp("tiny"), ("delivery", "refund", "account"))
+
+
+@pytest.fixture(autouse=True)
+def _csv_limit() -> None:
+    """Reading in this process, which otherwise a child does, leaves a limit behind that is the process's own."""
+    csv.field_size_limit(131_072)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -63,7 +63,7 @@ class Disturbance:
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 def test_interrupted_again_and_again_it_ends_with_the_same_weights_scores_and_curves(way, house, model, monkeypatch):
     monkeypatch.setattr(checkpoints, "forget", lambda *given, **more: None)
-    spec = house.spec(way, model(way.family), rows=60, learning_rate=1e-2)
+    spec = house.spec(way, model(way.family), rows=44, learning_rate=1e-2)
     undisturbed, folder = house.train(spec)
     told, house.events[:] = fold(house.events), []
     house.interrupted, other, report = Disturbance(house, 12 if way.method == "few" else 3), house.folder(spec), None
