@@ -101,6 +101,7 @@ class RunStore:
     def __init__(self, home: Path) -> None:
         self.root = home / "runs"
         self.root.mkdir(parents=True, exist_ok=True)
+        self._seen: dict[Path, tuple[tuple[int, int, int], RunRecord]] = {}
 
     def folder(self, run_id: str) -> Path:
         """The run's directory.
@@ -164,11 +165,21 @@ class RunStore:
         for file in self.root.glob("*/run.json"):
             if _ID.match(file.parent.name):
                 try:
-                    found.append(RunRecord(**files.read_json(file)))
+                    found.append(self._known(file))
                 except (OSError, ValueError, TypeError):
                     continue
         mine = [r for r in found if owner is None or r.owner == owner]
         return sorted(mine, key=lambda r: (r.created, r.id), reverse=True)
+
+    def _known(self, file: Path) -> RunRecord:
+        """The record in a file, read again only when another file has taken its place."""
+        told = file.stat()
+        mark = (told.st_ino, told.st_mtime_ns, told.st_size)
+        known = self._seen.get(file)
+        if known is None or known[0] != mark:
+            known = mark, RunRecord(**files.read_json(file))
+            self._seen[file] = known
+        return known[1]
 
     def spec(self, run_id: str) -> TrainSpec:
         """What the run was asked to do."""
@@ -324,6 +335,7 @@ class RunStore:
         if record.state in (*ACTIVE, "QUEUED"):
             raise UserError("run_still_active", run=run_id[:8])
         shutil.rmtree(self.folder(run_id))
+        self._seen.pop(self.root / run_id / "run.json", None)
 
 
 class EventWriter:

@@ -53,7 +53,12 @@ def build(page: Page) -> Tab:
     parts["timer"] = gr.Timer(POLL_SECONDS, active=False)
     _wire(page, parts)
     keeping.wire(page, parts, view)
-    page.listen([log.expand, parts["timer"].tick], read_log, None, {"log": shown_log}, queue=False)
+    # Who has the log closed does not pay for it.
+    watching = gr.Timer(POLL_SECONDS, active=False)
+    log_parts = {"log": shown_log, "watching": watching}
+    page.listen(log.expand, open_log, None, log_parts, queue=False)
+    page.listen(log.collapse, close_log, None, log_parts, queue=False)
+    page.listen(watching.tick, read_log, None, log_parts, queue=False)
     return Tab(parts, view)
 
 
@@ -121,6 +126,16 @@ def _runs(visit: Visit, record: RunRecord | None) -> Any:
 def _span(seen: Progress | None) -> list[float]:
     """The whole training from the beginning, so that the axis does not run away under the eyes."""
     return [0, max(1, seen.steps if seen else 1)]
+
+
+def open_log(visit: Visit) -> dict[str, Any]:
+    """Show the log, and go on showing it."""
+    return read_log(visit) | {"watching": gr.Timer(active=True)}
+
+
+def close_log(visit: Visit) -> dict[str, Any]:
+    """Nobody reads it any more."""
+    return {"watching": gr.Timer(active=False)}
 
 
 def read_log(visit: Visit) -> dict[str, Any]:
