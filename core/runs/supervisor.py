@@ -186,7 +186,7 @@ class Supervisor:
                 self._settle(run_id, child.attempt, memory_kills() > child.memory_kills)
                 self._bound_log(run_id)
             else:
-                self._end_in_time(run_id, child)
+                self._end_in_time(run_id, child.started)
                 self._bound_log(run_id)
         for run_id, since in list(self._adopted.items()):
             self._look_at_adopted(run_id, since)
@@ -200,10 +200,10 @@ class Supervisor:
         with contextlib.suppress(OSError):
             logs.bound(self._runs.root / run_id / "worker.log")
 
-    def _end_in_time(self, run_id: str, child: _Child) -> None:
+    def _end_in_time(self, run_id: str, since: float) -> None:
         """Nobody keeps a shared machine longer than the place allows."""
         most = self._settings.limits.run_seconds
-        if most and time.monotonic() - child.started > most:
+        if most and time.monotonic() - since > most:
             record = self._runs.get(run_id)
             if record.state in ("STARTING", "RUNNING"):
                 self._runs.request_stop(run_id, "time")
@@ -215,6 +215,7 @@ class Supervisor:
             del self._adopted[run_id]
             return
         self._bound_log(run_id)
+        self._end_in_time(run_id, since)
         if record.state not in ACTIVE:
             del self._adopted[run_id]
         elif not self._runs.alive(run_id):

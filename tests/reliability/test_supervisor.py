@@ -212,6 +212,19 @@ def test_after_its_time_a_run_is_stopped_and_says_so(place, played):
     assert (record.state, record.ended_by) == ("STOPPED", "time")
 
 
+def test_a_run_that_was_taken_up_again_has_no_more_time_than_others(place, played):
+    _, runs, supervisor = place
+    first = supervisor()
+    first.start()
+    record = first.submit(SPEC, "local", "last")
+    until(lambda: runs.get(record.id).state == "RUNNING")
+    first._children.clear()  # as if that process were gone
+    first.close()
+    supervisor(run_seconds=0.5).start()
+    record = until(lambda: ended(runs, record.id))
+    assert (record.state, record.ended_by, len(played)) == ("STOPPED", "time", 1)
+
+
 def test_a_worker_that_the_system_killed_for_memory_is_started_with_smaller_parts(place, played, monkeypatch):
     _, runs, supervisor = place
     kills = iter([0, *[1] * 10_000])
