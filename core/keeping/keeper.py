@@ -133,7 +133,7 @@ class Keeper:
             for run_id, kept in self._due():
                 try:
                     self._look(run_id, kept)
-                except Exception:
+                except Exception:  # one run's trouble must not end the keeping of all others
                     log.exception("the keeper goes on after an error")
                     self._failed(kept, UserError("keeping_failed", reason="unexpected"))
             self._wake.wait(_SECONDS_BETWEEN_LOOKS if self._kept else None)

@@ -42,7 +42,7 @@ class Worker:
 
     def _run(self) -> int:
         from core.training.loop import InterruptedRunError, Signals
-        from core.training.run import train
+        from core.training.run import train, works_in_parts
 
         record = self._runs.get(self._id)
         if record.state != "STOPPING":
@@ -59,11 +59,12 @@ class Worker:
             self._runs.transition(self._id, ACTIVE, "INTERRUPTED", self._attempt)
             return INTERRUPTED
         except UserError as error:
-            if error.code == "out_of_memory" and self._try_smaller(writer, spec.batch_size, record.parts):
+            again = error.code == "out_of_memory" and works_in_parts(spec.method)
+            if again and self._try_smaller(writer, spec.batch_size, record.parts):
                 return INTERRUPTED
             return self._fail(writer, error.code, error.facts)
         except MemoryError:
-            if self._try_smaller(writer, spec.batch_size, record.parts):
+            if works_in_parts(spec.method) and self._try_smaller(writer, spec.batch_size, record.parts):
                 return INTERRUPTED
             rows = spec.batch_size // parts
             return self._fail(writer, "out_of_memory", {"batch_size": rows, "smaller": max(1, rows // 2)})

@@ -139,6 +139,11 @@ def fitting(method: str) -> Callable[..., Fitted]:
     return fit
 
 
+def works_in_parts(method: str) -> bool:
+    """Whether a batch of this method can be cut into parts: the others have batches of their own."""
+    return fitting(method) is fit
+
+
 def _keeping(planned: list[events.Planned], report: Report) -> Report:
     """`report`, which also keeps what is planned: only the way of training itself knows how much it changes."""
 

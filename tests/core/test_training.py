@@ -1,6 +1,7 @@
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -15,11 +16,11 @@ from core.runs.progress import fold
 from core.runs.store import RunStore
 from core.runs.supervisor import Supervisor
 from core.settings import Settings
-from core.spec import AugmentChoice, DataChoice, ModelChoice, build
+from core.spec import AugmentChoice, DataChoice, Method, ModelChoice, build
 from core.tasks.base import find
 from core.training import checkpoints
 from core.training.loop import Signals
-from core.training.run import train
+from core.training.run import train, works_in_parts
 from tests import tiny
 
 
@@ -266,6 +267,10 @@ def test_memory_that_runs_out_is_told_with_a_smaller_batch_and_other_errors_stay
         assert told.value.facts == {"batch_size": 16, "smaller": 8}
     with pytest.raises(RuntimeError, match="shapes"), memory_is_a_user_error(16):
         raise RuntimeError("shapes do not match")
+
+
+def test_only_methods_with_batches_of_the_persons_own_are_tried_again_in_parts():
+    assert [m for m in get_args(Method) if works_in_parts(m)] == ["full", "lora", "head"]
 
 
 def test_the_device_says_why():

@@ -168,8 +168,10 @@ def _begun(visit: Visit, record: RunRecord, keep: bool) -> dict[str, Any]:
 def _check_quota(visit: Visit) -> None:
     """Where strangers share the disk, each has a part of it."""
     limits, house = visit.house.settings.limits, visit.house
+    if not house.settings.on_space:
+        return
     used = history.used_bytes(house.runs, visit.owner) + house.tables.used_bytes(visit.owner)
-    if house.settings.on_space and used > limits.owner_bytes:
+    if used > limits.owner_bytes:
         raise UserError("quota_full", used_mb=used // MEBIBYTE, limit_mb=limits.owner_bytes // MEBIBYTE)
 
 
@@ -207,6 +209,7 @@ def further(visit: Visit, keep: bool = False) -> dict[str, Any]:
     before = house.runs.spec(record.id)
     spec = before.model_copy(update={"model": ModelChoice(source="run", name=record.id)})
     with house.start_lock:
+        _check_quota(visit)
         name = visit.text("training.further_name", name=record.name or record.id[:8])
         made = _just_started(visit, spec) or house.supervisor.submit(spec, visit.owner, name)
     return _begun(visit, made, keep)
