@@ -159,3 +159,19 @@ def test_a_file_is_whole_or_as_before(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(Path(tmp_path).iterdir()) == [path]
+
+
+def test_on_a_full_disk_a_run_still_says_that_it_ended(runs, monkeypatch):
+    record = runs.create(SPEC, "local")
+    runs.transition(record.id, ("QUEUED",), "STARTING", 0)
+    reserve, honest = runs.folder(record.id) / "reserve", files.write_json
+    assert reserve.stat().st_size == 65_536
+
+    def full(path, content):
+        if reserve.exists():
+            raise UserError("disk_full")
+        honest(path, content)
+
+    monkeypatch.setattr(files, "write_json", full)
+    runs.transition(record.id, ("STARTING",), "FAILED", 1, error={"code": "disk_full", "facts": {}})
+    assert runs.get(record.id).state == "FAILED"
