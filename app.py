@@ -1,8 +1,9 @@
 """Read the settings, build the page, launch."""
 
+import faulthandler
 import os
 import signal
-from types import FrameType
+from queue import Empty, SimpleQueue
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read by gradio when it is imported
 
@@ -12,6 +13,7 @@ from ui.layout import blocks, launch
 from ui.page import open_house
 
 _SECRETS = ("OAUTH_CLIENT_SECRET", "HF_TOKEN")  # what a Space is told, and what no log may tell
+_LONGEST_END = 25.0  # seconds; a Space is killed after 30
 
 
 def main() -> None:
@@ -19,7 +21,9 @@ def main() -> None:
     settings = from_environment()
     logs.start(settings, "app", known=[os.environ[name] for name in _SECRETS if name in os.environ])
     house = open_house(settings)
-    signal.signal(signal.SIGTERM, _end)
+    # An exception that a handler raises can be lost in whatever runs just then; what lies in a queue cannot.
+    ended: SimpleQueue[int] = SimpleQueue()
+    signal.signal(signal.SIGTERM, lambda number, frame: ended.put(number))
     page = blocks(house)
     try:
         house.supervisor.start()
@@ -28,15 +32,23 @@ def main() -> None:
         _, address, _ = launch(page, house, prevent_thread_lock=True)
         logs.gather()  # the server has set up lines of its own
         print(f"Tuning Fork: {address}", flush=True)  # noqa: T201 (what the person who started it waits for)
-        page.block_thread()
+        _wait(ended)
+    except KeyboardInterrupt:
+        pass
     finally:
+        faulthandler.dump_traceback_later(_LONGEST_END, exit=True)  # says what it waits for, and waits no longer
         house.supervisor.close()
         house.keeper.close()
         house.predictors.close()
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(0)
+def _wait(ended: "SimpleQueue[int]") -> None:
+    while True:
+        try:
+            ended.get(timeout=1.0)  # with an end, because Windows hears Ctrl+C only between waits
+            return
+        except Empty:
+            continue
 
 
 if __name__ == "__main__":

@@ -44,9 +44,37 @@ class Pace:
         return left >= 1.0
 
 
+class Line:
+    """How many calls of one owner wait in gradio's queue, which all share: nobody takes all of its places.
+
+    Args:
+        queue: gradio's.
+        most: calls of one owner that may wait; the queue itself takes 200.
+    """
+
+    def __init__(self, queue: Any, most: int = 40) -> None:
+        self._queue, self._most = queue, most
+
+    def has_room(self, owner: str) -> bool:
+        """Whether one more call may wait."""
+        mine, parts = _beginning(owner), self._queue.event_queue_per_concurrency_id.values()
+        return sum(event.session_hash.startswith(mine) for part in parts for event in part.queue) < self._most
+
+
 def own(name: str, owner: str) -> str:
-    """A session's id as gradio is told it: whoever else uses the same one means another session."""
-    return hashlib.sha256(f"{owner}\n{name}".encode("utf-8", "replace")).hexdigest()[:32]
+    """A session's id as gradio is told it: whoever else uses the same one means another session.
+
+    Its beginning is the same for all sessions of an owner.
+    """
+    return _beginning(owner) + _digest(f"{owner}\n{name}")
+
+
+def _beginning(owner: str) -> str:
+    return _digest(owner)[:8]
+
+
+def _digest(words: str) -> str:
+    return hashlib.sha256(words.encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def own_address(scope: Scope, owner: str) -> Scope:

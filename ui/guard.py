@@ -76,12 +76,13 @@ def signed_in(owner_key: str) -> bool:
 
 
 class Guard:
-    """ASGI middleware in front of everything that gradio serves."""
+    """ASGI middleware in front of everything that gradio serves; `line` is gradio's, where it is behind."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, line: calls.Line | None = None) -> None:
         self._app = app
         self._settings = settings
         self._pace = calls.Pace()
+        self._line = line
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, redirect, or pass on with headers and cookies added to the answer."""
@@ -102,7 +103,7 @@ class Guard:
 
     async def _call(self, scope: Scope, receive: Receive, send: Send, who: str) -> None:
         # At home there is one owner with as many windows as that person likes.
-        if self._settings.on_space and not self._pace.allows(who):
+        if self._settings.on_space and not self._may_call(who):
             await PlainTextResponse("Too many calls.", 429, {"Retry-After": "1"})(scope, receive, send)
             return
         try:
@@ -111,6 +112,9 @@ class Guard:
             await PlainTextResponse("Refused: this page makes no such call.", 400)(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def _may_call(self, who: str) -> bool:
+        return self._pace.allows(who) and (self._line is None or self._line.has_room(who))
 
     def _always(self, scope: Scope) -> list[tuple[str, str]]:
         above = "https://huggingface.co https://*.hf.space" if self._settings.on_space else "'self'"

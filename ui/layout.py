@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ui import downloads, guard, health, readiness
+from ui import calls, downloads, guard, health, readiness
 from ui.firstwords import FirstWords
 from ui.page import House, Page, Tab, Visit
 from ui.pictures import esc
@@ -162,6 +162,7 @@ def theme() -> gr.themes.Base:
 def launch(page: gr.Blocks, house: House, **options: Any) -> Any:
     """Serve the page, with everything closed that it does not need."""
     settings = house.settings
+    guarded = Middleware(guard.Guard, settings=settings, line=calls.Line(page._queue))
     return page.launch(
         server_name=settings.host,
         server_port=settings.port,
@@ -169,7 +170,7 @@ def launch(page: gr.Blocks, house: House, **options: Any) -> Any:
         theme=theme(),
         css=(_FOLDER / "page.css").read_text(encoding="utf-8"),
         app_kwargs={
-            "middleware": [Middleware(guard.Guard, settings=settings), Middleware(FirstWords)],
+            "middleware": [guarded, Middleware(FirstWords)],
             "routes": [*downloads.routes(house), *history.routes(house), *health.routes(house)],
             "docs_url": None,
             "redoc_url": None,

@@ -95,10 +95,14 @@ class Predictors:
             if self._child and self._child.key[0] == str(folder):
                 self._drop()
 
-    def close(self) -> None:
-        """End the process."""
-        with self._lock:
+    def close(self, patience: float = 2.0) -> None:
+        """End the process, also in the middle of an answer that takes longer than `patience` seconds."""
+        mine = self._lock.acquire(timeout=patience)
+        try:
             self._drop()
+        finally:
+            if mine:
+                self._lock.release()
 
     @contextmanager
     def _loaded(self, folder: Path, task: str) -> "Iterator[_Child]":
@@ -148,9 +152,9 @@ class Predictors:
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        if self._child:
-            self._child.kill()
-            self._child = None
+        child, self._child = self._child, None
+        if child:
+            child.kill()
 
 
 def _bounded(asked: Sequence[Asked]) -> list[Asked]:

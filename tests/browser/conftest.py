@@ -77,7 +77,10 @@ class App:
     def stop(self) -> None:
         if self.process:
             self.process.send_signal(signal.SIGTERM)
-            assert self.process.wait(60) == 0
+            try:
+                assert self.process.wait(60) == 0
+            finally:
+                self.process.kill()  # one that does not end would take the time of all tests after this one
 
 
 @pytest.fixture

@@ -3,12 +3,13 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import httpx2
 
 from tests.security.conftest import Space
 from tests.security.visitors import Function, Visitor
-from ui.calls import Pace
+from ui.calls import Line, Pace, own
 
 ASKED, AT_ONCE = 1000, 8
 PATIENCE = 10.0  # for a page of nearly half a megabyte and a call, on a core that serves a thousand calls besides
@@ -44,6 +45,18 @@ def looking(visitor: Visitor, queued: Function, ended: threading.Event) -> list[
         assert '"data"' in visitor.call(queued)
         times.append(time.monotonic() - began)
     return times
+
+
+def test_one_owner_takes_a_part_of_the_line_only() -> None:
+    queue = SimpleNamespace(event_queue_per_concurrency_id={"a": waiting("bob", 2), "b": waiting("bob", 1)})
+    assert not Line(queue, most=3).has_room("bob")
+    assert Line(queue, most=4).has_room("bob")
+    assert Line(queue, most=3).has_room("alice")
+
+
+def waiting(owner: str, count: int) -> SimpleNamespace:
+    """One of gradio's lines with calls of one owner in it."""
+    return SimpleNamespace(queue=[SimpleNamespace(session_hash=own(f"window {n}", owner)) for n in range(count)])
 
 
 def test_the_pace_is_each_persons_own_and_comes_back() -> None:
