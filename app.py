@@ -5,7 +5,13 @@ import os
 import signal
 from queue import Empty, SimpleQueue
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read by gradio when it is imported
+# Read by gradio when it is imported. It would count and time each call for a page of its own, which is closed here: the
+# more calls there were, the longer that takes.
+os.environ |= {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_ANALYTICS_MAX_EVENTS": "100",
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**9),
+}
 
 from core import logs
 from core.settings import from_environment
@@ -29,7 +35,7 @@ def main() -> None:
         house.supervisor.start()
         if not settings.lasting:
             house.keeper.start()
-        _, address, _ = launch(page, house, prevent_thread_lock=True)
+        _, address, _ = launch(page, house)
         logs.gather()  # the server has set up lines of its own
         print(f"Tuning Fork: {address}", flush=True)  # noqa: T201 (what the person who started it waits for)
         _wait(ended)

@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import secrets
 import socket
 import statistics
@@ -66,7 +67,7 @@ class Visitor:
         self._seen, self._session = seen, secrets.token_hex(6)
         told = {"origin": url, "cookie": f"{OWNER_COOKIE}={secret}"}
         self._http = httpx2.AsyncClient(base_url=url, headers=told, timeout=30, trust_env=False)
-        self._looks: list[int] = []
+        self._mark, self._whole = "", -1
         self._tabs: list[int] = []
 
     async def open(self) -> None:
@@ -74,14 +75,15 @@ class Visitor:
         page = (await self._http.get("/")).text
         config = json.JSONDecoder().raw_decode(page[page.index(_MARK) + len(_MARK) :])[0]
         kinds = {part["id"]: part["type"] for part in config["components"]}
+        names = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
         for function in config["dependencies"]:
             aims = {(kinds.get(part), event) for part, event in function["targets"]}
-            if ("timer", "tick") in aims:
-                self._looks.append(function["id"])
             if ("tabitem", "select") in aims:
                 self._tabs.append(function["id"])
-        assert self._looks, "no timer found"
+            if any(names.get(part) == "look-again" for part, _ in function["targets"]):
+                self._whole = function["id"]
         assert self._tabs, "no tabs found"
+        assert self._whole >= 0, "nothing shows the whole tab"
 
     async def stay(self) -> None:
         """Hold the connection by which gradio knows that a tab is open."""
@@ -111,15 +113,26 @@ class Visitor:
             self._seen.errors.append(repr(error)[:120])
 
     async def _look(self) -> None:
-        for number in self._looks:
-            asked = {"data": [], "fn_index": number, "session_hash": self._session}
-            self._checked(await self._http.post("/gradio_api/run/predict", json=asked))
+        answer = await self._http.get("/progress", params={"language": "en", "seen": self._mark})
+        if answer.status_code == 204:
+            return
+        if answer.status_code != 200:
+            raise ValueError(f"{answer.status_code} {answer.text[:80]}")
+        told = answer.json()
+        if told.get("again"):
+            asked = {"data": [], "fn_index": self._whole, "session_hash": self._session}
+            answer = await self._http.post("/gradio_api/run/predict", json=asked)
+        found = re.search(r'data-seen=\\?"([^"\\]+)', answer.text)
+        if answer.status_code != 200 or found is None:
+            raise ValueError(f"{answer.status_code} {answer.text[:80]}")
+        self._mark = found[1]
 
     async def _click(self) -> None:
-        session = secrets.token_hex(6)
-        asked = {"data": [False], "fn_index": secrets.choice(self._tabs), "session_hash": session}
-        self._checked(await self._http.post("/gradio_api/queue/join", json=asked))
-        async with self._http.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
+        asked = {"data": [False], "fn_index": secrets.choice(self._tabs), "session_hash": self._session}
+        answer = await self._http.post("/gradio_api/queue/join", json=asked)
+        if answer.status_code != 200:
+            raise ValueError(f"{answer.status_code} {answer.text[:80]}")
+        async with self._http.stream("GET", "/gradio_api/queue/data", params={"session_hash": self._session}) as stream:
             async for line in stream.aiter_lines():
                 if line.startswith("data:"):
                     message = json.loads(line[5:])
@@ -128,11 +141,6 @@ class Visitor:
                             raise ValueError(str(message["output"])[:100])
                         return
         raise ValueError("no answer")
-
-    @staticmethod
-    def _checked(answer: httpx2.Response) -> None:
-        if answer.status_code != 200 or "error" in answer.json():
-            raise ValueError(f"{answer.status_code} {answer.text[:80]}")
 
     async def leave(self) -> None:
         """Close the tab."""
@@ -203,7 +211,9 @@ async def visited(url: str, people: list[str], idle: int, seconds: float, seen: 
     await asyncio.sleep(seconds)
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    for ended in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(ended, Exception):
+            raise ended
     for one in (*active, *others):
         await one.leave()
 
@@ -225,7 +235,10 @@ def measure(
         shares.append((sum(app.cpu_times()[:2]) - used) / (time.time() - begin))
     growth = app.memory_info().rss - memory
     for name, times in (("progress", seen.polls), ("clicks", seen.clicks)):
-        p95 = statistics.quantiles(times, n=20)[-1] if len(times) > 1 else float("nan")
+        if len(times) < 2:
+            print(f"{name}: too few")
+            continue
+        p95 = statistics.quantiles(times, n=20)[-1]
         print(f"{name}: {len(times)}, median {1000 * statistics.median(times):.0f} ms, p95 {1000 * p95:.0f} ms")
     print(f"errors: {len(seen.errors)} {seen.errors[:3]}")
     slower = 1 - statistics.median(busy) / max(1e-9, statistics.median(quiet))

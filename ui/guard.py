@@ -27,7 +27,7 @@ _YEAR = 365 * 24 * 3600
 # cache); what is not named here does not exist.
 OPEN_PATHS = frozenset(
     {
-        "/", "/zh", "/health", "/theme.css", "/robots.txt", "/favicon.ico", "/manifest.json",
+        "/", "/zh", "/health", "/progress", "/theme.css", "/robots.txt", "/favicon.ico", "/manifest.json",
         "/login/huggingface", "/login/callback", "/logout",
         "/gradio_api/startup-events", "/gradio_api/theme.css", "/gradio_api/upload", "/gradio_api/upload_progress",
         "/gradio_api/queue/join", "/gradio_api/queue/data", "/gradio_api/run/predict", "/gradio_api/reset",

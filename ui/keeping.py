@@ -85,6 +85,15 @@ def poll(visit: Visit, record: RunRecord | None) -> Values:
     }
 
 
+def told(visit: Visit, record: RunRecord) -> tuple[str, bool]:
+    """What is said of the keeping of a run, and whether `poll` has something to do for it."""
+    if visit.house.settings.lasting:
+        return "", False
+    status = visit.house.keeper.status(record.id)
+    needed = status is not None and visit.token is not None and _needs_token(record, status)
+    return _said(visit, record, status), needed
+
+
 def _needs_token(record: RunRecord, status: Status) -> bool:
     """Whether it goes on where there is a newer token: the last one expired, or the run goes on after it had ended."""
     return not status.waiting and (status.problem == "token_invalid" or (not status.problem and going_on(record)))

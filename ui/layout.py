@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ui import calls, downloads, guard, health, readiness
+from ui import calls, downloads, guard, health, progressing, readiness, sessions
 from ui.firstwords import FirstWords
 from ui.page import House, Page, Tab, Visit
 from ui.pictures import esc
@@ -159,11 +159,12 @@ def theme() -> gr.themes.Base:
     )  # fmt: skip
 
 
-def launch(page: gr.Blocks, house: House, **options: Any) -> Any:
-    """Serve the page, with everything closed that it does not need."""
+def launch(page: gr.Blocks, house: House) -> Any:
+    """Serve the page, with everything closed that it does not need: (app, address here, shared address)."""
     settings = house.settings
+    routes = [*downloads.routes(house), *history.routes(house), *health.routes(house), *progressing.routes(house)]
     guarded = Middleware(guard.Guard, settings=settings, line=calls.Line(page._queue))
-    return page.launch(
+    served = page.launch(
         server_name=settings.host,
         server_port=settings.port,
         inbrowser=settings.open_browser,
@@ -171,7 +172,7 @@ def launch(page: gr.Blocks, house: House, **options: Any) -> Any:
         css=(_FOLDER / "page.css").read_text(encoding="utf-8"),
         app_kwargs={
             "middleware": [guarded, Middleware(FirstWords)],
-            "routes": [*downloads.routes(house), *history.routes(house), *health.routes(house)],
+            "routes": routes,
             "docs_url": None,
             "redoc_url": None,
             "openapi_url": None,
@@ -188,5 +189,7 @@ def launch(page: gr.Blocks, house: House, **options: Any) -> Any:
         show_error=False,
         share=False,
         quiet=True,
-        **options,
+        prevent_thread_lock=True,
     )
+    sessions.lighten(served[0], page)
+    return served

@@ -32,7 +32,7 @@ def main() -> None:
     limits = dataclasses.replace(settings.limits, file_bytes=MEBIBYTE, free_disk=0, predict_timeout=10.0)
     house = open_house(dataclasses.replace(settings, limits=limits))
     page = blocks(house)
-    app, _, _ = launch(page, house, prevent_thread_lock=True)
+    app, _, _ = launch(page, house)
     told = Path(sys.argv[1])
     told.with_suffix(".part").write_text(json.dumps(sorted(routes(app))), encoding="utf-8")
     told.with_suffix(".part").rename(told)

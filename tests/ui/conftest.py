@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from core.runs.store import RunRecord
+from core import events
+from core.runs.store import EventWriter, RunRecord
 from core.settings import Settings
 from core.spec import DataChoice, TrainSpec
 from ui.page import House, Visit, open_house
+from ui.tabs import training
+from ui.tabs.data import handing_in
 from ui.text import Text
 
 ROWS = [("where is my parcel", "delivery"), ("please refund me", "refund"), ("the app crashes", "defect")]
@@ -46,6 +49,29 @@ def spreadsheet(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def ready(visit: Visit, spreadsheet: Callable[..., Path]) -> Visit:
+    handing_in.upload(visit, str(spreadsheet()))
+    return visit
+
+
+def going_on(visit: Visit) -> RunRecord:
+    """A run that has begun, with two steps done."""
+    training.start(visit)
+    runs = visit.house.runs
+    record = runs.transition(runs.list("local")[0].id, ("QUEUED",), "STARTING", 0)
+    record = runs.transition(record.id, ("STARTING",), "RUNNING", 1)
+    writer = EventWriter(runs.folder(record.id), 1)
+    writer.write(events.Started(device={"kind": "cpu", "precision": "float32"}))
+    writer.write(events.Phase(name="training"))
+    writer.write(events.Planned(steps=10, epochs=2, parameters=5, trainable=5))
+    for step in (1, 2):
+        writer.write(
+            events.Step(step=step, epoch=0.2, loss=2.0 - step / 10, learning_rate=1, rows_per_second=9, seconds_left=90)
+        )
+    return record
 
 
 def report(labels: list[str]) -> dict[str, Any]:

@@ -11,19 +11,13 @@ from core import events
 from core.errors import UserError
 from core.runs.store import EventWriter, RunRecord, State
 from core.spec import ModelChoice
+from tests.ui.conftest import going_on
 from ui import choices, readiness
 from ui.page import House, Visit
 from ui.tabs import training
-from ui.tabs.data import handing_in
 from ui.text import Text
 
 Write = Callable[..., Path]
-
-
-@pytest.fixture
-def ready(visit: Visit, spreadsheet: Write) -> Visit:
-    handing_in.upload(visit, str(spreadsheet()))
-    return visit
 
 
 def test_start_makes_a_run_of_what_was_chosen(ready: Visit) -> None:
@@ -69,22 +63,6 @@ def test_a_knob_out_of_range_is_refused(ready: Visit) -> None:
     ready.change(knobs={"epochs": 500})
     with pytest.raises(UserError, match="knob_out_of_range"):
         training.start(ready)
-
-
-def going_on(visit: Visit, state: str = "RUNNING") -> RunRecord:
-    training.start(visit)
-    runs = visit.house.runs
-    record = runs.transition(runs.list("local")[0].id, ("QUEUED",), "STARTING", 0)
-    record = runs.transition(record.id, ("STARTING",), "RUNNING", 1)
-    writer = EventWriter(runs.folder(record.id), 1)
-    writer.write(events.Started(device={"kind": "cpu", "precision": "float32"}))
-    writer.write(events.Phase(name="training"))
-    writer.write(events.Planned(steps=10, epochs=2, parameters=5, trainable=5))
-    for step in (1, 2):
-        writer.write(
-            events.Step(step=step, epoch=0.2, loss=2.0 - step / 10, learning_rate=1, rows_per_second=9, seconds_left=90)
-        )
-    return record
 
 
 def test_progress_is_shown_from_the_first_event_and_goes_on(ready: Visit) -> None:

@@ -11,11 +11,10 @@ from core.runs.progress import Progress
 from core.runs.store import ACTIVE, RunRecord
 from core.settings import MEBIBYTE
 from core.spec import ModelChoice, TrainSpec
-from ui import cards, charts, choices, keeping, sentences, waiting
+from ui import cards, charts, choices, keeping, progressing, sentences, waiting
 from ui.page import Page, Tab, Visit
 from ui.pictures import esc
 from ui.readiness import card, going_on, shown_run, steps
-from ui.tabs.model.hub import progress as progress_bar
 from ui.tabs.shared import heading, top
 
 POLL_SECONDS, WAITING_POLL_SECONDS = 2, 10
@@ -37,7 +36,7 @@ def build(page: Page) -> Tab:
         hours = page.house.settings.limits.run_seconds / 3600
         gr.HTML(f'<p class="hint">{esc(text("training.time_limit", hours=hours))}</p>')
     parts |= keeping.before(page)
-    parts["status"] = gr.HTML(min_height=110)
+    parts["status"] = gr.HTML(min_height=110, elem_id="training-status")
     with gr.Row(elem_classes=["halves"]):
         parts["losses"] = _plot(text("charts.loss_title"), charts.losses(text, None), "loss", text("charts.loss"), text)
         parts["scores"] = _plot(
@@ -51,6 +50,7 @@ def build(page: Page) -> Tab:
         parts["runs"] = gr.Dropdown(label=text("training.runs"), filterable=False, scale=4, elem_id="runs")
     parts |= keeping.shelf(page)
     parts["timer"] = gr.Timer(POLL_SECONDS, active=False)
+    parts["look"] = gr.Button(visible="hidden", elem_id="look-again")
     _wire(page, parts)
     keeping.wire(page, parts, view)
     # Who has the log closed does not pay for it.
@@ -78,7 +78,9 @@ def _wire(page: Page, parts: dict[str, Any]) -> None:
     page.listen(parts["earlier"].click, earlier, None, parts)
     page.listen(parts["later"].click, later, None, parts)
     page.listen(parts["runs"].input, open_run, [parts["runs"]], parts)
-    page.listen(parts["timer"].tick, poll, None, parts, queue=False)
+    sent = [parts[name] for name in progressing.SENT]
+    parts["timer"].tick(None, None, sent, js=progressing.LOOK, show_progress="hidden", api_visibility="private")
+    page.listen(parts["look"].click, poll, None, parts, queue=False)
 
 
 def view(visit: Visit) -> dict[str, Any]:
@@ -105,7 +107,7 @@ def poll(visit: Visit) -> dict[str, Any]:
         "further": gr.Button(visible=waiting.can_be_taught_further(visit, record)),
         "earlier": gr.Button(visible=before),
         "later": gr.Button(visible=after),
-        "status": status(visit, record, seen) if record and seen else _before(visit),
+        "status": progressing.status(visit, record, seen).html if record and seen else _before(visit),
         "losses": gr.LinePlot(charts.losses(text, seen), x_lim=_span(seen), visible=record is not None),
         "scores": gr.LinePlot(charts.scores(text, seen), x_lim=_span(seen), y_lim=[0, 100], visible=record is not None),
         "chart_help": gr.HTML(visible=record is not None),
@@ -262,53 +264,3 @@ def title(visit: Visit, record: RunRecord) -> str:
 
 def _before(visit: Visit) -> str:
     return f'<p class="hint">{esc(visit.text("training.before"))}</p>'
-
-
-def status(visit: Visit, record: RunRecord, seen: Progress) -> str:
-    """Bar, phase, time left, figures, and one plain sentence on how it goes."""
-    text, code = visit.text, sentences.judgement(record, seen)
-    error = record.error or seen.error
-    if code == "failed" and error:
-        sentence = text.coded("errors", error["code"], error.get("facts", {}))
-    elif code == "queued":
-        sentence = waiting.sentence(visit, record)
-    elif code == "stopped" and record.ended_by:
-        sentence = text(f"going.stopped_by_{record.ended_by}")
-    else:
-        sentence = text(f"going.{code}", n=sentences.percent(seen.evaluations[-1][2]) if seen.evaluations else 0)
-    fraction = 1.0 if record.has_result and not going_on(record) else seen.fraction
-    bar = progress_bar(_where(visit, record, seen), fraction)
-    kind = "problem" if code in ("failed", "interrupted") else "said"
-    figures = cards.facts(_figures(visit, seen)) if seen.steps else ""
-    return (
-        f'<div class="status {esc(code)}" aria-live="polite"><p class="{kind}">{esc(sentence)}</p>{bar}{figures}</div>'
-    )
-
-
-def _where(visit: Visit, record: RunRecord, seen: Progress) -> str:
-    text = visit.text
-    if not going_on(record):
-        taken = text("training.took", time=sentences.duration(text, seen.seconds)) if seen.seconds else ""
-        return " · ".join(part for part in (text(f"states.{record.state.lower()}"), taken) if part)
-    words = [text(f"phase.{seen.phase}") if seen.phase else text(f"states.{record.state.lower()}")]
-    if record.state == "STOPPING":
-        words = [text("states.stopping")]
-    elif seen.seconds_left is not None:
-        words.append(text("training.left", time=sentences.duration(text, seen.seconds_left)))
-    elif seen.total:
-        words.append(f"{seen.done:,} / {seen.total:,}")
-    return " · ".join(words)
-
-
-def _figures(visit: Visit, seen: Progress) -> list[tuple[str, str]]:
-    text = visit.text
-    found = [
-        (text("training.step"), f"{seen.step:,} / {seen.steps:,}"),
-        (text("training.epoch"), f"{seen.epoch:.1f} / {seen.epochs}"),
-    ]
-    if seen.rows_per_second:
-        found.append((text("training.speed"), text("training.rows_per_second", speed=f"{seen.rows_per_second:.1f}")))
-    if seen.device:
-        kind = text(f"device.{seen.device.get('kind', 'cpu')}")
-        found.append((text("training.device"), f"{kind} · {seen.device.get('precision', '')}"))
-    return found + waiting.told_figures(visit, seen)
