@@ -36,8 +36,8 @@ from core.runs.store import RunStore
 from core.settings import Limits, Settings
 from core.spec import DataChoice, build
 from ui.guard import OWNER_COOKIE
+from ui.tabs.training import POLL_SECONDS, WAITING_POLL_SECONDS
 
-_POLL_SECONDS = 2.0
 _CLICK_SECONDS = 15.0
 _MARK = "window.gradio_config = "
 _AS_A_SPACE = {
@@ -67,7 +67,7 @@ class Visitor:
         self._seen, self._session = seen, secrets.token_hex(6)
         told = {"origin": url, "cookie": f"{OWNER_COOKIE}={secret}"}
         self._http = httpx2.AsyncClient(base_url=url, headers=told, timeout=30, trust_env=False)
-        self._mark, self._whole = "", -1
+        self._mark, self._whole, self._waits = "", -1, False
         self._tabs: list[int] = []
 
     async def open(self) -> None:
@@ -93,16 +93,17 @@ class Visitor:
                     pass
 
     async def watch(self, offset: float) -> None:
-        """Look at the progress every two seconds, and open another tab now and then."""
+        """Look at the progress as often as the page does, and open another tab now and then."""
         await asyncio.sleep(offset)
-        clicked = time.perf_counter() - _CLICK_SECONDS * offset / _POLL_SECONDS
+        clicked = time.perf_counter() - _CLICK_SECONDS * offset / WAITING_POLL_SECONDS
         while True:
             begin = time.perf_counter()
             await self._timed(self._seen.polls, self._look())
             if time.perf_counter() - clicked > _CLICK_SECONDS:
                 clicked = time.perf_counter()
                 await self._timed(self._seen.clicks, self._click())
-            await asyncio.sleep(max(0.0, _POLL_SECONDS - (time.perf_counter() - begin)))
+            pause = WAITING_POLL_SECONDS if self._waits else POLL_SECONDS
+            await asyncio.sleep(max(0.0, pause - (time.perf_counter() - begin)))
 
     async def _timed(self, into: list[float], what: Any) -> None:
         begin = time.perf_counter()
@@ -126,6 +127,7 @@ class Visitor:
         if answer.status_code != 200 or found is None:
             raise ValueError(f"{answer.status_code} {answer.text[:80]}")
         self._mark = found[1]
+        self._waits = "status queued" in answer.text
 
     async def _click(self) -> None:
         asked = {"data": [False], "fn_index": secrets.choice(self._tabs), "session_hash": self._session}
@@ -200,15 +202,25 @@ def speed(runs: RunStore, run_id: str, begin: float, end: float) -> float:
     return sum(steps for steps, _ in spans) / max(1e-9, sum(seconds for _, seconds in spans)) if spans else 0.0
 
 
-async def visited(url: str, people: list[str], idle: int, seconds: float, seen: Seen) -> None:
-    """So many seconds with visitors."""
+async def visited(
+    url: str, app: psutil.Process, people: list[str], idle: int, seconds: float, seen: Seen
+) -> tuple[float, float, float]:
+    """So many seconds with visitors, who have opened the page before.
+
+    Returns:
+        When these seconds began, and the seconds of processor time that the app and this process used in them.
+    """
     active = [Visitor(url, secret, seen) for secret in people]
     others = [Visitor(url, secrets.token_hex(32), seen) for _ in range(idle)]
     for one in (*active, *others):
         await one.open()
+    begun, used, played = time.time(), sum(app.cpu_times()[:2]), time.process_time()
     tasks = [asyncio.create_task(one.stay()) for one in (*active, *others)]
-    tasks += [asyncio.create_task(one.watch(_POLL_SECONDS * place / len(active))) for place, one in enumerate(active)]
+    tasks += [
+        asyncio.create_task(one.watch(WAITING_POLL_SECONDS * place / len(active))) for place, one in enumerate(active)
+    ]
     await asyncio.sleep(seconds)
+    used, played = sum(app.cpu_times()[:2]) - used, time.process_time() - played
     for task in tasks:
         task.cancel()
     for ended in await asyncio.gather(*tasks, return_exceptions=True):
@@ -216,24 +228,24 @@ async def visited(url: str, people: list[str], idle: int, seconds: float, seen: 
             raise ended
     for one in (*active, *others):
         await one.leave()
+    return begun, used, played
 
 
 def measure(
     given: argparse.Namespace, url: str, app: psutil.Process, runs: RunStore, run_id: str, people: list[str]
 ) -> None:
     """Quiet and busy periods in turn, then the figures."""
-    seen, quiet, busy, shares = Seen(), [], [], []
-    memory = app.memory_info().rss
-    begun = time.perf_counter()
+    seen, quiet, busy, shares, others = Seen(), [], [], [], []
+    memory, begun = [app.memory_info().rss], time.perf_counter()
     for _ in range(given.turns):
         begin = time.time()
         time.sleep(given.seconds)
         quiet.append(speed(runs, run_id, begin, time.time()))
-        begin, used = time.time(), sum(app.cpu_times()[:2])
-        asyncio.run(visited(url, people, given.idle, given.seconds, seen))
-        busy.append(speed(runs, run_id, begin, time.time()))
-        shares.append((sum(app.cpu_times()[:2]) - used) / (time.time() - begin))
-    growth = app.memory_info().rss - memory
+        opened, used, played = asyncio.run(visited(url, app, people, given.idle, given.seconds, seen))
+        busy.append(speed(runs, run_id, opened, opened + given.seconds))
+        shares.append(used / given.seconds)
+        others.append(played / given.seconds)
+        memory.append(app.memory_info().rss)
     for name, times in (("progress", seen.polls), ("clicks", seen.clicks)):
         if len(times) < 2:
             print(f"{name}: too few")
@@ -247,9 +259,10 @@ def measure(
         f"{slower:.0%} slower"
     )
     print(
-        f"the app used {statistics.median(shares):.2f} of a core; its memory grew by {growth / 2**20:.0f} MiB", end=" "
+        f"the app used {statistics.median(shares):.2f} of a core, the played visitors {statistics.median(others):.2f}"
     )
-    print(f"in {time.perf_counter() - begun:.0f} s, from {memory / 2**20:.0f} MiB")
+    megabytes = ", ".join(f"{rss / 2**20:.0f}" for rss in memory)
+    print(f"the app's memory before and after each turn: {megabytes} MiB, {time.perf_counter() - begun:.0f} s in all")
 
 
 def main() -> None:

@@ -79,7 +79,7 @@ def news(visit: Visit, seen: str) -> dict[str, Any]:
     if record is None:
         return {"again": True} if seen else {}
     progress = visit.house.watch.progress(record.id)
-    found = status(visit, record, progress)
+    found = status(visit, record, progress, visit.house.watch.records())
     if found.mark == seen:
         return {}
     if found.mark.split(".")[0] != seen.split(".")[0]:
@@ -95,14 +95,19 @@ class Status:
     mark: str
 
 
-def status(visit: Visit, record: RunRecord, seen: Progress) -> Status:
-    """Bar, phase, time left, figures, and one plain sentence on how it goes."""
+def status(visit: Visit, record: RunRecord, seen: Progress, records: list[RunRecord] | None = None) -> Status:
+    """Bar, phase, time left, figures, and one plain sentence on how it goes.
+
+    Args:
+        records: all runs of the place, where they are known already.
+    """
+    records = visit.house.runs.list() if records is None else records
     text, code = visit.text, sentences.judgement(record, seen)
     error = record.error or seen.error
     if code == "failed" and error:
         sentence = text.coded("errors", error["code"], error.get("facts", {}))
     elif code == "queued":
-        sentence = waiting.sentence(visit, record)
+        sentence = waiting.sentence(visit, record, records)
     elif code == "stopped" and record.ended_by:
         sentence = text(f"going.stopped_by_{record.ended_by}")
     else:
@@ -113,7 +118,7 @@ def status(visit: Visit, record: RunRecord, seen: Progress) -> Status:
     figures = cards.facts(_figures(visit, seen)) if seen.steps else ""
     inner = f'<p class="{kind}">{esc(sentence)}</p>{bar}{figures}'
     curves = len(seen.losses), len(seen.evaluations), seen.steps
-    whole = record.id, record.state, waiting.own_before_and_after(visit, record), keeping.told(visit, record)
+    whole = record.id, record.state, waiting.own_before_and_after(visit, record, records), keeping.told(visit, record)
     mark = f"{_digest(whole)}.{_digest((inner, curves))}"
     html = f'<div class="status {esc(code)}" data-seen="{mark}" aria-live="polite">{inner}</div>'
     return Status(html, mark)

@@ -10,11 +10,10 @@ from ui.page import Visit
 _TAUGHT_FURTHER = ("full", "lora", "head")
 
 
-def sentence(visit: Visit, record: RunRecord) -> str:
-    """Which place a queued run has, and when it is likely to start."""
+def sentence(visit: Visit, record: RunRecord, records: list[RunRecord]) -> str:
+    """Which place a queued run has among all `records`, and when it is likely to start."""
     if record.returning and record.parts > 1:
         return visit.text("going.retrying")
-    records = visit.house.runs.list()
     place = queue.position(records, record.id)
     if place is None:
         return visit.text("going.queued_next")
@@ -33,11 +32,14 @@ def behind_another(visit: Visit, record: RunRecord | None) -> bool:
     return record is not None and record.state == "QUEUED" and any(r.state in ACTIVE for r in visit.house.runs.list())
 
 
-def own_before_and_after(visit: Visit, record: RunRecord | None) -> tuple[bool, bool]:
+def own_before_and_after(
+    visit: Visit, record: RunRecord | None, records: list[RunRecord] | None = None
+) -> tuple[bool, bool]:
     """Whether the person has another run that waits before this one, and one that waits after it."""
     if record is None or record.state != "QUEUED":
         return False, False
-    ids = [r.id for r in queue.order(visit.house.runs.list()) if r.owner == visit.owner and not r.returning]
+    line = queue.order(visit.house.runs.list() if records is None else records)
+    ids = [r.id for r in line if r.owner == visit.owner and not r.returning]
     if record.id not in ids:
         return False, False
     return ids[0] != record.id, ids[-1] != record.id

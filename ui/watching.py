@@ -1,12 +1,14 @@
 """Following runs: events are read once from the file and kept, so that a poll costs only what is new."""
 
+import time
 from collections import OrderedDict
 from threading import Lock
 
 from core.runs.progress import Progress, fold
-from core.runs.store import RunStore
+from core.runs.store import RunRecord, RunStore
 
-_MOST_RUNS = 32
+_MOST_RUNS = 64
+_SECONDS_KEPT = 1.0
 
 
 class Watch:
@@ -16,6 +18,14 @@ class Watch:
         self._runs = runs
         self._seen: OrderedDict[str, tuple[int, Progress]] = OrderedDict()
         self._lock = Lock()
+        self._records: tuple[float, list[RunRecord]] | None = None
+
+    def records(self) -> list[RunRecord]:
+        """All runs of the place as they were within the last second: for windows that look again and again."""
+        kept, now = self._records, time.monotonic()
+        if kept is None or now - kept[0] > _SECONDS_KEPT:
+            kept = self._records = now, self._runs.list()
+        return kept[1]
 
     def progress(self, run_id: str) -> Progress:
         """The run from its first event to now.
