@@ -6,9 +6,10 @@ path is an address it fetches, from wherever that may be, before any handler is 
 
 import hashlib
 import json
+import shutil
 import time
 from collections import OrderedDict
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -18,6 +19,7 @@ from starlette.types import Message, Receive, Scope
 CALLS = frozenset({"/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/cancel"})
 _HEARTBEAT = "/gradio_api/heartbeat/"
 _NAMES = ("session_hash", "upload_id")
+_DAY, _UPLOADS_A_DAY = 24 * 3600.0, 1000
 
 
 class Pace:
@@ -42,6 +44,39 @@ class Pace:
         if len(self._left) > self._most:
             self._left.popitem(last=False)
         return left >= 1.0
+
+
+class Uploads:
+    """How much each owner uploads. What becomes no table lies in gradio's folder until it is a day old.
+
+    Args:
+        folder: where uploads arrive.
+        a_day: bytes that an owner may upload within a day.
+        stay_free: bytes of the disk that no upload takes.
+    """
+
+    def __init__(self, folder: Path, a_day: int, stay_free: int, most: int = 10_000) -> None:
+        self._folder, self._a_day, self._stay_free, self._most = folder, a_day, stay_free, most
+        self._taken: OrderedDict[str, list[tuple[float, int]]] = OrderedDict()
+
+    def allows(self, owner: str, size: int) -> bool:
+        """Whether an upload has room, which counts it."""
+        now = time.monotonic()
+        taken = [(at, n) for at, n in self._taken.pop(owner, []) if now - at < _DAY]
+        self._taken[owner] = taken
+        if len(self._taken) > self._most:
+            self._taken.popitem(last=False)
+        if sum(n for _, n in taken) + size > self._a_day or len(taken) >= _UPLOADS_A_DAY:
+            return False
+        if shutil.disk_usage(_there(self._folder)).free - size < self._stay_free:
+            return False
+        taken.append((now, size))
+        return True
+
+
+def _there(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(place for place in (folder, *folder.parents) if place.is_dir())
 
 
 class Line:

@@ -5,9 +5,11 @@ import ipaddress
 import re
 import secrets
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from gradio.utils import get_upload_folder
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -82,6 +84,8 @@ class Guard:
         self._app = app
         self._settings = settings
         self._pace = calls.Pace()
+        limits = settings.limits
+        self._uploads = calls.Uploads(Path(get_upload_folder()), limits.owner_bytes, limits.free_disk)
         self._line = line
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +100,9 @@ class Guard:
             return
         who = _who(scope, self._settings)
         scope, added = calls.own_address(scope, who), [*self._always(scope), *self._cookies(scope)]
-        if scope["method"] == "POST" and scope["path"] in calls.CALLS:
+        if scope["path"] == _UPLOAD and not self._may_upload(scope, who):
+            await PlainTextResponse("No room for this upload.", 413)(scope, receive, _adding(send, added))
+        elif scope["method"] == "POST" and scope["path"] in calls.CALLS:
             await self._call(scope, receive, _adding(send, added), who)
         else:
             await self._app(scope, receive, _adding(send, added))
@@ -112,6 +118,11 @@ class Guard:
             await PlainTextResponse("Refused: this page makes no such call.", 400)(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def _may_upload(self, scope: Scope, who: str) -> bool:
+        # At home the table's own check says in a sentence what is too much.
+        size = int(Headers(scope=scope).get("content-length", "0"))
+        return not self._settings.on_space or self._uploads.allows(who, size)
 
     def _may_call(self, who: str) -> bool:
         return self._pace.allows(who) and (self._line is None or self._line.has_room(who))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from core import files
+from core import files, room
 from core.errors import UserError
 from core.hub import answers, downloading, layout, repos
 from core.hub.repos import DATA_SETS
@@ -156,7 +156,7 @@ def fetch(
         owned.mkdir(parents=True, exist_ok=True)
         with FileLock(owned / ".lock"):
             _clear_left_overs(owned)
-            downloading.check_room(wanted.bytes, settings, owned)
+            room.check(settings, owned, wanted.bytes, files.folder_bytes(owned))
             downloading.bring(wanted, place, settings, token, on_progress)
     return [place / file.name for file in described]
 

@@ -50,24 +50,6 @@ class Wanted:
         return sum(file.size for file in self.files)
 
 
-def check_room(size: int, settings: Settings, owned: Path) -> None:
-    """Refuse before the first byte what would fill the disk, or on a shared page the person's part of it.
-
-    Args:
-        size: bytes to come.
-        owned: the folder in which the person's downloads of this kind lie.
-
-    Raises:
-        UserError: `disk_full`, `quota_full`.
-    """
-    limits = settings.limits
-    if shutil.disk_usage(owned).free - size < limits.free_disk:
-        raise UserError("disk_full")
-    used = files.folder_bytes(owned)
-    if settings.on_space and used + size > limits.owner_bytes:
-        raise UserError("quota_full", used_mb=used // MEBIBYTE, limit_mb=limits.owner_bytes // MEBIBYTE)
-
-
 def bring(
     wanted: Wanted,
     place: Path,

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx2
 from filelock import FileLock
 
-from core import files
+from core import files, room
 from core.data.store import TableStore
 from core.errors import UserError
 from core.hub import answers, downloading, repos
@@ -26,7 +26,7 @@ from core.keeping import arriving, layout
 from core.keeping.layout import Kept
 from core.runs import history
 from core.runs.store import RunRecord, RunStore
-from core.settings import MEBIBYTE, Settings
+from core.settings import Settings
 
 _MOST_LISTED = 100
 _MOST_FILES = 200
@@ -147,13 +147,8 @@ def _is_sound(file: Sibling, mine: str, table_bytes: int) -> bool:
 
 
 def _check_room(settings: Settings, runs: RunStore, owner: str, size: int) -> None:
-    """Refuse before the first byte what would fill the disk, or on a shared page the person's part of it."""
-    limits = settings.limits
-    if shutil.disk_usage(settings.home).free - size < limits.free_disk:
-        raise UserError("disk_full")
     used = history.used_bytes(runs, owner) + TableStore(settings).used_bytes(owner)
-    if settings.on_space and used + size > limits.owner_bytes:
-        raise UserError("quota_full", used_mb=used // MEBIBYTE, limit_mb=limits.owner_bytes // MEBIBYTE)
+    room.check(settings, settings.home, size, used)
 
 
 def _put_in_place(wanted: downloading.Wanted, place: Path, run_id: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from core import files
+from core import files, room
 from core.errors import UserError
 from core.hub import answers, downloading, repos
 from core.hub.repos import MODELS, REVISION, RepoInfo, Sibling
@@ -177,7 +177,8 @@ def fetch(
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.parent / ".lock"):
             if not place.is_dir():
-                downloading.check_room(model.bytes, settings, place.parent.parent)
+                owned = place.parent.parent
+                room.check(settings, owned, model.bytes, files.folder_bytes(owned))
                 _download(model, settings, token, place, on_progress)
     return place
 

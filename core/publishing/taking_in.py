@@ -21,7 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core import files
+from core import files, room
 from core.data.store import TableStore
 from core.errors import UserError
 from core.models import parts
@@ -162,12 +162,7 @@ def _belongs(name: str) -> bool:
 
 
 def _check_room(size: int, owner: str, runs: RunStore, tables: TableStore, settings: Settings) -> None:
-    limits = settings.limits
-    if shutil.disk_usage(runs.root).free - size < limits.free_disk:
-        raise UserError("disk_full")
-    used = history.used_bytes(runs, owner) + tables.used_bytes(owner)
-    if settings.on_space and used + size > limits.owner_bytes:
-        raise UserError("quota_full", used_mb=used // MEBIBYTE, limit_mb=limits.owner_bytes // MEBIBYTE)
+    room.check(settings, runs.root, size, history.used_bytes(runs, owner) + tables.used_bytes(owner))
 
 
 def _kept(opened: zipfile.ZipFile, found: dict[str, zipfile.ZipInfo], owner: str, runs: RunStore) -> RunRecord:

@@ -6,6 +6,7 @@ import os
 import queue
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 
@@ -230,6 +231,21 @@ class TestTrouble:
             assert predictors.predict(model, ["sun"], "classification")[0].answer in ("cold", "warm")
         finally:
             predictors.close()
+
+    def test_closing_waits_for_no_answer(self, tmp_path):
+        model = tiny.classifier(tmp_path / "m")
+        predictors = Predictors(Settings(home=tmp_path / "home"))
+        predictors.warm(model, "classification")
+        child = predictors._child
+        os.kill(child._process.pid, signal.SIGSTOP)
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(predictors.predict, model, ["sun"], "classification")
+            while not predictors._lock.locked():
+                time.sleep(0.01)
+            predictors.close(patience=0.1)
+            assert not child.alive()
+            with pytest.raises(UserError, match="predict_ended"):
+                answer.result(timeout=30)
 
     def test_the_process_ends_when_nobody_asks(self, tmp_path):
         predictors = Predictors(Settings(home=tmp_path / "home"), idle=0.2)

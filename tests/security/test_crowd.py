@@ -3,13 +3,14 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx2
 
 from tests.security.conftest import Space
 from tests.security.visitors import Function, Visitor
-from ui.calls import Line, Pace, own
+from ui.calls import Line, Pace, Uploads, own
 
 ASKED, AT_ONCE = 1000, 8
 PATIENCE = 10.0  # for a page of nearly half a megabyte and a call, on a core that serves a thousand calls besides
@@ -52,6 +53,23 @@ def test_one_owner_takes_a_part_of_the_line_only() -> None:
     assert not Line(queue, most=3).has_room("bob")
     assert Line(queue, most=4).has_room("bob")
     assert Line(queue, most=3).has_room("alice")
+
+
+def test_uploads_that_become_nothing_do_not_fill_the_disk(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path / "not there yet", a_day=100, stay_free=0, most=2)
+    assert [uploads.allows("bob", 40) for _ in range(3)] == [True, True, False]
+    assert uploads.allows("bob", 20)
+    assert uploads.allows("alice", 100)
+    assert not Uploads(tmp_path, a_day=100, stay_free=2**60).allows("bob", 1)
+
+
+def test_a_thousand_files_in_one_request_are_one_upload(space: Space) -> None:
+    visitor = space.visitor()
+    small = [("files", (f"{n}.csv", b"a,b\n1,2\n")) for n in range(999)]
+    assert visitor.http.post("/gradio_api/upload", files=small).status_code in (200, 400, 413)
+    large = [("files", (f"{n}.csv", b"x" * 2000)) for n in range(999)]
+    assert visitor.http.post("/gradio_api/upload", files=large).status_code == 413
+    assert visitor.http.get("/").status_code == 200
 
 
 def waiting(owner: str, count: int) -> SimpleNamespace:
