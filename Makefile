@@ -40,10 +40,10 @@ ifeq ($(CHROMIUM),)
 endif
 
 # The browser's tests wait much and compute little: they run beside the others, and their words come at the end. Most of
-# the others use one core, so two processes share them, file by file.
+# the others use one core, so two processes share them, file by file; torch is told so.
 test: $(VENV)/development browser
-	@$(BIN)/python -m pytest $(BROWSER_TESTS) >$(VENV)/browser.log 2>&1 & browser=$$!; \
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(OTHER_TESTS); others=$$?; \
+	@export OMP_NUM_THREADS=1; $(BIN)/python -m pytest $(BROWSER_TESTS) >$(VENV)/browser.log 2>&1 & browser=$$!; \
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 15 $(OTHER_TESTS); others=$$?; \
 	wait $$browser; page=$$?; cat $(VENV)/browser.log; exit $$((others | page))
 
 lint: $(VENV)/development

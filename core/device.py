@@ -7,6 +7,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+from core.settings import thread_limit
+
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -36,8 +38,9 @@ class Device:
 
 
 def usable_threads() -> int:
-    """Processor cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processor cores that this process may run on, and not more than `OMP_NUM_THREADS` where that is set."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, thread_limit() or cores)
 
 
 def has_cuda_driver() -> bool:

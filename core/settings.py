@@ -117,6 +117,12 @@ def terminal_language() -> str:
     return "zh-CN" if locale.lower().startswith("zh") else "en"
 
 
+def thread_limit() -> int:
+    """How many threads whoever started us allows for computing (`OMP_NUM_THREADS`); 0 where that is not said."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() else 0
+
+
 # What a child process may know: enough to find Python, libraries and a temporary folder, and nothing secret.
 _PASSED_ON = (
     "PATH", "LANG", "LC_ALL", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH",

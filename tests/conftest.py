@@ -1,6 +1,7 @@
 """What several parts of the tests need."""
 
 import csv
+import gc
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -27,6 +28,16 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests import tiny  # imports transformers, which the tests of the page do without
 
     return tiny.classifier(tmp_path_factory.mktemp("tiny"), ("delivery", "refund", "account"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _frozen() -> None:
+    """Each training has Python look through all objects for garbage, which takes half a second beside large libraries.
+
+    What is there before a file's tests is set aside.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

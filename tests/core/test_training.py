@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from core import files
 from core.data.store import TableStore
-from core.device import detect
+from core.device import detect, usable_threads
 from core.errors import UserError
 from core.inference.client import Predictors
 from core.runs.progress import fold
@@ -271,6 +271,14 @@ def test_memory_that_runs_out_is_told_with_a_smaller_batch_and_other_errors_stay
 
 def test_only_methods_with_batches_of_the_persons_own_are_tried_again_in_parts():
     assert [m for m in get_args(Method) if works_in_parts(m)] == ["full", "lora", "head"]
+
+
+@pytest.mark.parametrize(("asked", "threads"), [("1", 1), ("0", None), ("", None), ("many", None), ("9999", None)])
+def test_no_more_threads_than_there_are_cores_or_are_allowed(monkeypatch, asked, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    cores = usable_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert usable_threads() == (threads or cores)
 
 
 def test_the_device_says_why():
