@@ -200,9 +200,12 @@ def test_a_full_disk_fails_with_its_name_and_what_was_whole_stays(model, small_d
         assert (record.state, record.error["code"]) == ("FAILED", "disk_full"), house.runs.log(record.id)
         found, _ = checkpoints.state(house.runs.folder(record.id))
         assert found is not None
+        rest = small_disk / "rest"  # what the worker could not finish was cleared away
+        _fill(rest)
         with pytest.raises(UserError, match="disk_full"):
             house.runs.create(house.runs.spec(record.id), "local")
         ballast.unlink()
+        rest.unlink()
         assert house.runs.can_go_on(record)
         supervisor.again(record.id, "local")
         until(lambda: fold(house.runs.read_events(record.id)[0]).resumed >= checkpoints.step_of(found))
