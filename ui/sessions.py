@@ -1,8 +1,8 @@
 """What gradio keeps of each open window, made light.
 
 gradio notes for every window how each of its parts could be described again, for links that bring a page's state back.
-This page has no such links. The notes cost a tenth of a second of everybody's time for each window that opens, and some
-megabytes that stay until ten thousand other windows came.
+This page has no such links. The notes cost a tenth of a second of everybody's time for each window that opens, and
+more than a megabyte that stays until ten thousand other windows came.
 """
 
 from copy import copy
