@@ -43,6 +43,11 @@ def scores(text: Text, progress: Progress | None) -> pd.DataFrame:
     return _seeded(rows, "step", "score", [name])
 
 
+def span(progress: Progress | None) -> list[float]:
+    """The whole training from the beginning, so that the axis does not run away under the eyes."""
+    return [0, max(1, progress.steps if progress else 1)]
+
+
 Points = list[tuple[float, float]]
 
 

@@ -45,7 +45,7 @@ _POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; img-src 'self' data: blob:; form-action 'self'; "
     "object-src 'none'; base-uri 'self'"
 )
-_UPLOAD = "/gradio_api/upload"
+_UPLOAD, _PROGRESS = "/gradio_api/upload", "/progress"
 _MOST_JSON = 4 * 2**20
 
 
@@ -100,8 +100,10 @@ class Guard:
             return
         who = _who(scope, self._settings)
         scope, added = calls.own_address(scope, who), [*self._always(scope), *self._cookies(scope)]
-        if scope["path"] == _UPLOAD and not self._may_upload(scope, who):
+        if scope["method"] == "POST" and scope["path"] == _UPLOAD and not self._may_upload(scope, who):
             await PlainTextResponse("No room for this upload.", 413)(scope, receive, _adding(send, added))
+        elif scope["path"] == _PROGRESS and self._settings.on_space and not self._pace.allows(who):
+            await _too_many(scope, receive, _adding(send, added))
         elif scope["method"] == "POST" and scope["path"] in calls.CALLS:
             await self._call(scope, receive, _adding(send, added), who)
         else:
@@ -110,7 +112,7 @@ class Guard:
     async def _call(self, scope: Scope, receive: Receive, send: Send, who: str) -> None:
         # At home there is one owner with as many windows as that person likes.
         if self._settings.on_space and not self._may_call(who):
-            await PlainTextResponse("Too many calls.", 429, {"Retry-After": "1"})(scope, receive, send)
+            await _too_many(scope, receive, send)
             return
         try:
             scope, receive = await calls.own_call(scope, receive, who)
@@ -152,6 +154,10 @@ class Guard:
         # partitioned ones where the browser blocks third parties. Foreign pages are kept out by the Origin check.
         where = "SameSite=None; Secure; Partitioned" if self._settings.on_space else "SameSite=Lax"
         return f"{name}={value}; Path=/; Max-Age={_YEAR}; HttpOnly; {where}"
+
+
+async def _too_many(scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse("Too many calls.", 429, {"Retry-After": "1"})(scope, receive, send)
 
 
 def _adding(send: Send, added: list[tuple[str, str]]) -> Send:

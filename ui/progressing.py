@@ -62,7 +62,7 @@ def routes(house: House) -> list[Route]:
         told = news(visit, request.query_params.get("seen", ""))
         if "status" in told:
             seen = told.pop("progress")
-            span = [0, max(1, seen.steps)]
+            span = charts.span(seen)
             told["parts"] = [
                 {"__type__": "update", "value": told.pop("status")},
                 {"__type__": "update", "value": _points(losses, charts.losses(text, seen)), "x_lim": span},
@@ -95,13 +95,8 @@ class Status:
     mark: str
 
 
-def status(visit: Visit, record: RunRecord, seen: Progress, records: list[RunRecord] | None = None) -> Status:
-    """Bar, phase, time left, figures, and one plain sentence on how it goes.
-
-    Args:
-        records: all runs of the place, where they are known already.
-    """
-    records = visit.house.runs.list() if records is None else records
+def status(visit: Visit, record: RunRecord, seen: Progress, records: list[RunRecord]) -> Status:
+    """Bar, phase, time left, figures, and one plain sentence on how it goes; `records` are all runs of the place."""
     text, code = visit.text, sentences.judgement(record, seen)
     error = record.error or seen.error
     if code == "failed" and error:

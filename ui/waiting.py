@@ -27,19 +27,16 @@ def sentence(visit: Visit, record: RunRecord, records: list[RunRecord]) -> str:
     return visit.text("going.queued_until", place=place, time=sentences.duration(visit.text, seconds))
 
 
-def behind_another(visit: Visit, record: RunRecord | None) -> bool:
-    """Whether a run waits for another one to end, so that nothing happens to it in the next seconds."""
-    return record is not None and record.state == "QUEUED" and any(r.state in ACTIVE for r in visit.house.runs.list())
+def behind_another(record: RunRecord | None, records: list[RunRecord]) -> bool:
+    """Whether a run waits for another of all `records` to end, so that nothing happens to it in the next seconds."""
+    return record is not None and record.state == "QUEUED" and any(r.state in ACTIVE for r in records)
 
 
-def own_before_and_after(
-    visit: Visit, record: RunRecord | None, records: list[RunRecord] | None = None
-) -> tuple[bool, bool]:
+def own_before_and_after(visit: Visit, record: RunRecord | None, records: list[RunRecord]) -> tuple[bool, bool]:
     """Whether the person has another run that waits before this one, and one that waits after it."""
     if record is None or record.state != "QUEUED":
         return False, False
-    line = queue.order(visit.house.runs.list() if records is None else records)
-    ids = [r.id for r in line if r.owner == visit.owner and not r.returning]
+    ids = [r.id for r in queue.order(records) if r.owner == visit.owner and not r.returning]
     if record.id not in ids:
         return False, False
     return ids[0] != record.id, ids[-1] != record.id

@@ -48,6 +48,12 @@ def looking(visitor: Visitor, queued: Function, ended: threading.Event) -> list[
     return times
 
 
+def test_who_looks_without_end_waits_alone(space: Space) -> None:
+    greedy, patient = space.visitor(), space.visitor()
+    assert 429 in {greedy.http.get("/progress", params={"language": "en"}).status_code for _ in range(300)}
+    assert patient.http.get("/progress", params={"language": "en"}).status_code == 204
+
+
 def test_one_owner_takes_a_part_of_the_line_only() -> None:
     queue = SimpleNamespace(event_queue_per_concurrency_id={"a": waiting("bob", 2), "b": waiting("bob", 1)})
     assert not Line(queue, most=3).has_room("bob")

@@ -7,7 +7,6 @@ import gradio as gr
 
 from core.errors import UserError
 from core.runs import history
-from core.runs.progress import Progress
 from core.runs.store import ACTIVE, RunRecord
 from core.settings import MEBIBYTE
 from core.spec import ModelChoice, TrainSpec
@@ -97,7 +96,9 @@ def poll(visit: Visit) -> dict[str, Any]:
     seen = visit.house.watch.progress(record.id) if record else None
     words = text("training.start_waiting" if active else "training.start_another" if record else "training.start")
     again_words = waiting.again_label(visit, record)
-    before, after = waiting.own_before_and_after(visit, record)
+    records = visit.house.runs.list()
+    span = charts.span(seen)
+    before, after = waiting.own_before_and_after(visit, record, records)
     shown = card(visit, "training", way) | {
         "start": gr.Button(words, interactive=ready, variant="secondary" if record else "primary"),
         "stop": gr.Button(
@@ -107,12 +108,12 @@ def poll(visit: Visit) -> dict[str, Any]:
         "further": gr.Button(visible=waiting.can_be_taught_further(visit, record)),
         "earlier": gr.Button(visible=before),
         "later": gr.Button(visible=after),
-        "status": progressing.status(visit, record, seen).html if record and seen else _before(visit),
-        "losses": gr.LinePlot(charts.losses(text, seen), x_lim=_span(seen), visible=record is not None),
-        "scores": gr.LinePlot(charts.scores(text, seen), x_lim=_span(seen), y_lim=[0, 100], visible=record is not None),
+        "status": progressing.status(visit, record, seen, records).html if record and seen else _before(visit),
+        "losses": gr.LinePlot(charts.losses(text, seen), x_lim=span, visible=record is not None),
+        "scores": gr.LinePlot(charts.scores(text, seen), x_lim=span, y_lim=[0, 100], visible=record is not None),
         "chart_help": gr.HTML(visible=record is not None),
         "timer": gr.Timer(
-            WAITING_POLL_SECONDS if waiting.behind_another(visit, record) else POLL_SECONDS, active=active
+            WAITING_POLL_SECONDS if waiting.behind_another(record, records) else POLL_SECONDS, active=active
         ),
     }
     shown |= keeping.poll(visit, record)
@@ -123,11 +124,6 @@ def poll(visit: Visit) -> dict[str, Any]:
 def _runs(visit: Visit, record: RunRecord | None) -> Any:
     mine = visit.house.runs.list(visit.owner)
     return gr.Dropdown(choices=[(title(visit, r), r.id) for r in mine], value=record.id if record else None)
-
-
-def _span(seen: Progress | None) -> list[float]:
-    """The whole training from the beginning, so that the axis does not run away under the eyes."""
-    return [0, max(1, seen.steps if seen else 1)]
 
 
 def open_log(visit: Visit) -> dict[str, Any]:
