@@ -81,6 +81,11 @@ def relevant(visit: Visit, settled: Settled) -> frozenset[str]:
 
 def settled(visit: Visit) -> Settled:
     """All settings: the recommendation, overlaid by what was moved by hand."""
+    found: Settled = visit.once("settled", lambda: _settled(visit))
+    return found
+
+
+def _settled(visit: Visit) -> Settled:
     draft, data, task = visit.draft, overview(visit), task_of(visit)
     fields = spec.knobs()
     defaults: dict[str, float | str | bool] = {name: knob.default for name, knob in fields.items()}
@@ -114,7 +119,8 @@ def settled(visit: Visit) -> Settled:
 
 def model(visit: Visit) -> ModelView:
     """The chosen model with its need for memory under the settings that hold."""
-    return _model(visit, settled(visit).values)
+    found: ModelView = visit.once("model", lambda: _model(visit, settled(visit).values))
+    return found
 
 
 def _model(visit: Visit, values: dict[str, float | str | bool]) -> ModelView:
@@ -146,7 +152,7 @@ def _model(visit: Visit, values: dict[str, float | str | bool]) -> ModelView:
 
 def method_card(visit: Visit, settled: Settled) -> str:
     """How much of the model will be changed, in words and in numbers."""
-    return cards.method(visit.text, str(settled.values["method"]), _model(visit, settled.values).facts)
+    return cards.method(visit.text, str(settled.values["method"]), model(visit).facts)
 
 
 def train_spec(visit: Visit) -> TrainSpec:

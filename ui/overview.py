@@ -57,6 +57,11 @@ def fractions(visit: Visit) -> dict[str, float]:
 
 def overview(visit: Visit) -> Overview:
     """The chosen table as it is now. What was worked out before is remembered."""
+    found: Overview = visit.once("overview", lambda: _overview(visit))
+    return found
+
+
+def _overview(visit: Visit) -> Overview:
     draft = visit.draft
     if draft.table is None:
         return Overview()

@@ -3,9 +3,10 @@
 import html
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
+from time import monotonic
 from typing import Any
 
 import gradio as gr
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 Values = Mapping[str, Any]
 Parts = dict[str, Any]
+
+# A view asks the same several times over; a handler that waits for something asks anew.
+_SECONDS_KNOWN = 0.25
 
 
 @dataclass(frozen=True)
@@ -75,15 +79,26 @@ class Visit:
     text: Text
     owner: str
     token: str | None = field(default=None, repr=False)
+    _known: dict[Any, tuple[float, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def draft(self) -> Draft:
         """The person's choices as they are now."""
-        return self.house.drafts.read(self.owner)
+        draft: Draft = self.once("draft", lambda: self.house.drafts.read(self.owner))
+        return draft
 
     def change(self, **changes: Any) -> Draft:
         """Write some of the choices."""
+        self._known.clear()
         return self.house.drafts.change(self.owner, **changes)
+
+    def once(self, what: Hashable, find: Callable[[], Any]) -> Any:
+        """What `find` gives, worked out once for a view: known for a moment, and until a choice changes."""
+        known = self._known.get(what)
+        if known is None or monotonic() - known[0] > _SECONDS_KNOWN:
+            found = find()
+            known = self._known[what] = (monotonic(), found)
+        return known[1]
 
 
 @dataclass(frozen=True)
