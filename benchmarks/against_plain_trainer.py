@@ -57,7 +57,7 @@ def ours(split: Split, spec: TrainSpec, home: Path) -> tuple[float, list[Predict
     begin = perf_counter()
     fit(task, model, tokenizer, split, spec, device, home, lambda event: None, Signals(lambda: False, lambda: False))
     seconds = perf_counter() - begin
-    best = checkpoints.newest(home / "checkpoints")
+    best = checkpoints.best(home)
     assert best is not None
     return seconds, task.predict(*task.reload(best), split.test["text"].tolist(), device)
 

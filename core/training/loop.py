@@ -20,13 +20,19 @@ from core.models.adapting import trainable
 from core.spec import TrainSpec
 from core.tasks.base import Task
 from core.training import checkpoints
+from core.training.batching import Batches
+from core.training.computing import Way, choose, prepared, without_trial
+from core.training.judging import judge_of
 from core.training.pace import Pace
+from core.training.rounding import Rounded, Unrounded
 
 if TYPE_CHECKING:
     from core.data.preparing import Split
 
 Report = Callable[[events.Event], None]
 _LEAST_EVALUATIONS = 5
+# Rows that a trial of the ways to compute may use.
+_ROWS_TRIED = 64
 
 
 class InterruptedRunError(Exception):
@@ -43,6 +49,7 @@ class Fitted:
         epochs_done: passes over the training rows, also partial ones.
         stopped: whether it ended early.
         diverged: whether that was because the loss was no number any more.
+        way: how steps were computed, see `core.training.computing.Way`.
     """
 
     best_epoch: float
@@ -50,6 +57,7 @@ class Fitted:
     epochs_done: float
     stopped: bool
     diverged: bool = False
+    way: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,14 +113,16 @@ def fit(
         UserError: `loss_not_finite` before there was a model to keep, `disk_full`, `out_of_memory`.
         InterruptedRunError: the system asked to end; the state is kept.
     """
-    from transformers.trainer_callback import PrinterCallback, ProgressCallback
-
-    from core.training.resuming import trainer_class
-
     train = task.encode(split.train, split.labels, model, tokenizer, spec)
     judged = split.validation.iloc[: task.most_validated]
     validation = task.encode(judged, split.labels, model, tokenizer, spec)
-    steps = math.ceil(len(train) / spec.batch_size) * spec.epochs
+    keeping = keeping or Keeping()
+    state, _ = checkpoints.state(folder)
+    loss, collate = task.loss(split), task.collate(model, tokenizer)
+    way = _way_of(state, device) if state else choose(model, collate, _usual_rows(train, model), loss, device)
+    batches = Batches(train["length"][:], spec.batch_size, spec.seed, keeping.parts)
+    learned = _Learned(loss, _wanted(train) / batches.steps)
+    steps = batches.steps * spec.epochs
     between = max(1, round(steps / max(spec.epochs, _LEAST_EVALUATIONS)))
     pace = Pace(
         steps=steps,
@@ -120,55 +130,108 @@ def fit(
         rows_per_step=spec.batch_size,
         test_share=len(split.test) / max(1, len(judged)),
     )
-    keeping = keeping or Keeping()
-    state, _ = checkpoints.state(folder)
     # A result that is taught further may have been better before: it is judged as it comes.
     further = spec.model.source == "run"
-    watcher = _watcher(task, spec, folder, report, signals, pace, tokenizer, keeping)
-    trainer = trainer_class()(
-        run=folder,
-        facts=lambda: keeping.facts(device),
-        save_first=watcher.save_first,
-        model=model,
-        args=_arguments(task, spec, device, folder, between, keeping.parts, begin_judged=further and state is None),
-        train_dataset=train,
-        eval_dataset=validation,
-        data_collator=task.collate(model, tokenizer),
-        compute_loss_func=_in_parts(task.loss(split), keeping.parts),
-        preprocess_logits_for_metrics=task.reduce_logits,
-        compute_metrics=lambda p: task.evaluation_scores(p.predictions, p.label_ids),
-        callbacks=[watcher],
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(ProgressCallback)
-    changed, parameters = trainable(model)
-    report(events.Planned(steps=steps, epochs=spec.epochs, parameters=parameters, trainable=changed))
-    if state is not None and checkpoints.to_be_judged(folder, state):
-        watcher.judge_first = trainer.evaluate
-    with memory_is_a_user_error(spec.batch_size // keeping.parts):
-        trainer.train(resume_from_checkpoint=str(state) if state else None)
-        if signals.interrupted():
-            raise InterruptedRunError
-        if watcher.best_step is None:
-            trainer.evaluate()
-    fitted: Fitted = watcher.fitted(float(trainer.state.epoch or 0))
+    with prepared(model, way, device) as rounded:
+        watcher = _watcher(task, spec, folder, report, signals, pace, tokenizer, keeping, learned, rounded)
+        trainer = _trainer_class()(
+            run=folder,
+            facts=lambda: keeping.facts(device) | {"way": way.as_dict()},
+            save_first=watcher.save_first,
+            batches=batches,
+            rounded=rounded,
+            judge=judge_of(task, validation, collate, loss, device, way, keeping.parts),
+            model=model,
+            args=_arguments(spec, device, way, folder, between, keeping.parts, begin_judged=further and state is None),
+            train_dataset=train,
+            eval_dataset=validation,
+            data_collator=collate,
+            compute_loss_func=learned,
+            callbacks=[watcher],
+        )
+        _silence(trainer)
+        changed, parameters = trainable(model)
+        report(events.Planned(steps=steps, epochs=spec.epochs, parameters=parameters, trainable=changed))
+        if state is not None and checkpoints.to_be_judged(folder, state):
+            watcher.judge_first = trainer.evaluate
+        with memory_is_a_user_error(spec.batch_size // keeping.parts):
+            trainer.train(resume_from_checkpoint=str(state) if state else None)
+            if signals.interrupted():
+                raise InterruptedRunError
+            if watcher.best_step is None:
+                trainer.evaluate()
+    fitted: Fitted = watcher.fitted(float(trainer.state.epoch or 0), way)
     return fitted
 
 
-def _in_parts(loss: Callable[..., Any], parts: int) -> Callable[..., Any]:
-    """The loss of a part of a batch as its share of the loss of the whole one, so that the parts add up to it."""
-    if parts == 1:
-        return loss
+def _trainer_class() -> Any:
+    from core.training.resuming import trainer_class
 
-    def of_part(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
-        share = labels.ne(-100).sum() / num_items_in_batch
-        return loss(outputs, labels) * share
+    return trainer_class()
 
-    return of_part
+
+def _silence(trainer: Any) -> None:
+    from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+
+
+class _Learned:
+    """The loss of a batch, or of a part of one, such that all that is wanted in an epoch counts alike.
+
+    Batches have about equally many tokens, so one of short texts has more rows than others: its mean weighs as much
+    more. The parts of a batch add up to it.
+
+    Args:
+        loss: mean over what is wanted in a batch.
+        usual: labels, or tokens, that are wanted in a batch on average.
+    """
+
+    def __init__(self, loss: Callable[..., Any], usual: float) -> None:
+        self._loss, self._usual = loss, usual
+        self._sum: Any = 0.0
+        self._count: Any = 0.0
+
+    def __call__(self, outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
+        """The weighed loss, as the Trainer asks for it."""
+        mean, count = self._loss(outputs, labels), labels.ne(-100).sum()
+        self._sum, self._count = self._sum + mean.detach() * count, self._count + count
+        return mean * (count / self._usual)
+
+    def take(self) -> float:
+        """The mean over all that was learned since this was asked last."""
+        mean = float(self._sum) / max(1.0, float(self._count))
+        self._sum = self._count = 0.0
+        return mean
+
+
+def _wanted(train: Any) -> float:
+    """Labels, or tokens, that are to be learned in these encoded rows."""
+    import numpy as np
+
+    labels = train["labels"][:]
+    if not isinstance(labels[0], list):
+        return float(len(labels))
+    return float(sum(int((np.asarray(row) != -100).sum()) for row in labels))
+
+
+def _usual_rows(train: Any, model: Any) -> list[dict[str, Any]]:
+    """Some rows of usual length and longer, for a trial, without what models are not given."""
+    lengths = train["length"][:]
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    rows: list[dict[str, Any]] = [train[place] for place in order[len(order) // 2 :][:_ROWS_TRIED]]
+    return [{name: value for name, value in row.items() if name != "length"} for row in rows]
+
+
+def _way_of(state: Path, device: Device) -> Way:
+    """As an earlier attempt computed: another way would lead to other weights."""
+    known = checkpoints.facts_of(state).get("way")
+    return Way(**known) if known else without_trial(device)
 
 
 def _arguments(
-    task: Task, spec: TrainSpec, device: Device, folder: Path, between: int, parts: int, *, begin_judged: bool
+    spec: TrainSpec, device: Device, way: Way, folder: Path, between: int, parts: int, *, begin_judged: bool
 ) -> Any:
     from transformers import TrainingArguments
 
@@ -177,19 +240,13 @@ def _arguments(
         learning_rate=spec.learning_rate,
         per_device_train_batch_size=math.ceil(spec.batch_size / parts),
         gradient_accumulation_steps=parts,
-        # Logits for each token fill the memory much sooner than logits for each text.
-        per_device_eval_batch_size=math.ceil(
-            (min(8, spec.batch_size) if task.writes else max(32, spec.batch_size)) / parts
-        ),
         num_train_epochs=spec.epochs,
         weight_decay=spec.weight_decay,
         warmup_steps=spec.warmup_ratio,
         lr_scheduler_type="linear",
         seed=spec.seed,
         data_seed=spec.seed,
-        train_sampling_strategy="group_by_length",
-        length_column_name="length",
-        bf16=device.precision == "bfloat16",
+        bf16=way.weights == "autocast",
         use_cpu=device.kind == "cpu",
         dataloader_pin_memory=device.kind == "cuda",
         eval_strategy="steps",
@@ -212,6 +269,8 @@ def _watcher(
     pace: Pace,
     tokenizer: Any,
     keeping: Keeping,
+    learned: _Learned,
+    rounded: Rounded | Unrounded,
 ) -> Any:
     """A Trainer callback that reports, keeps the best, has the state saved, and ends the loop when asked to."""
     from transformers import TrainerCallback
@@ -224,7 +283,6 @@ def _watcher(
         judge_first: Callable[[], Any] | None = None
 
         def __init__(self) -> None:
-            self._losses: list[float] = []
             self._saved_at = monotonic()
             kept = checkpoints.best(folder)
             if kept is not None:
@@ -232,8 +290,8 @@ def _watcher(
                 self.best_step = checkpoints.step_of(kept)
                 self.best_epoch, self.best_value, self.best_order = facts["epoch"], facts["value"], facts["order"]
 
-        def fitted(self, epochs_done: float) -> Fitted:
-            return Fitted(self.best_epoch, self.best_value, epochs_done, self.stopped, self.diverged)
+        def fitted(self, epochs_done: float, way: Way) -> Fitted:
+            return Fitted(self.best_epoch, self.best_value, epochs_done, self.stopped, self.diverged, way.as_dict())
 
         def save_first(self) -> bool:
             return signals.interrupted() or monotonic() - self._saved_at >= keeping.seconds / 2
@@ -279,14 +337,12 @@ def _watcher(
                 self.stopped = self.diverged = control.should_training_stop = True
                 control.should_evaluate = control.should_save = False
                 return
-            self._losses.append(logs["loss"])
             if pace.due() or state.global_step >= state.max_steps:
-                mean, self._losses = sum(self._losses) / len(self._losses), []
                 report(
                     events.Step(
                         step=state.global_step,
                         epoch=round(state.epoch or 0, 3),
-                        loss=round(mean, 5),
+                        loss=round(learned.take(), 5),
                         learning_rate=logs.get("learning_rate", spec.learning_rate),
                         rows_per_second=round(pace.rows_per_second(), 2),
                         seconds_left=round(pace.seconds_left(), 1),
@@ -313,7 +369,8 @@ def _watcher(
                 self.best_step, self.best_epoch = state.global_step, float(state.epoch or 0)
                 self.best_value, self.best_order = value, order
                 facts = {"epoch": self.best_epoch, "value": value, "order": order}
-                checkpoints.save_best(kwargs["model"], tokenizer, folder, state.global_step, facts)
+                with rounded.made_exact():
+                    checkpoints.save_best(kwargs["model"], tokenizer, folder, state.global_step, facts)
             checkpoints.note_judged(folder, state.global_step)
             pace.resume()
 

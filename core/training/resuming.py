@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core import files
-from core.training import checkpoints
+from core.training import checkpoints, judging
+from core.training.batching import Batches
+from core.training.rounding import Rounded, Unrounded
+from core.training.stepping import optimizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,41 +17,16 @@ if TYPE_CHECKING:
 _WEIGHTS = "changed.safetensors"
 
 
-class Shuffled:
-    """The order of an epoch's rows, texts of about equal length together: it follows from seed and epoch alone.
-
-    Args:
-        lengths: tokens of each row.
-        together: rows of a step.
-        seed: of the run.
-    """
-
-    def __init__(self, lengths: list[int], together: int, seed: int) -> None:
-        self._lengths, self._together, self._seed = lengths, together, seed
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Which pass over the rows comes next; the data loader calls this."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        """Rows."""
-        return len(self._lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        """Each row's number once."""
-        import torch
-        from transformers.trainer_pt_utils import get_length_grouped_indices
-
-        chance = torch.Generator().manual_seed(self._seed * 1_000 + self._epoch)
-        yield from get_length_grouped_indices(self._lengths, self._together, generator=chance)
-
-
 def trainer_class() -> "Callable[..., Trainer]":
     """The class, made when it is needed: importing transformers takes seconds."""
     import torch
+    from torch.utils.data import DataLoader
     from transformers import Trainer
     from transformers.trainer import TRAINER_STATE_NAME
+
+    class Loader(DataLoader[Any]):
+        def set_epoch(self, epoch: int) -> None:
+            self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
 
     class Resuming(Trainer):
         """A Trainer that is told more.
@@ -57,21 +35,49 @@ def trainer_class() -> "Callable[..., Trainer]":
             run: folder in which the run is kept.
             facts: gives what is noted with a state.
             save_first: whether the state is saved before rows are judged, because that takes long.
+            batches: which rows are learned from together.
+            rounded: the exact weights behind those that are computed with.
+            judge: gives the scores of the model on the validation rows, named as the Trainer names them.
         """
 
         def __init__(
-            self, run: Path, facts: Callable[[], dict[str, Any]], save_first: Callable[[], bool], **given: Any
+            self,
+            run: Path,
+            facts: Callable[[], dict[str, Any]],
+            save_first: Callable[[], bool],
+            batches: Batches,
+            rounded: Rounded | Unrounded,
+            judge: "judging.Judge",
+            **given: Any,
         ) -> None:
             super().__init__(**given)
             self._run, self._facts, self._save_first = run, facts, save_first
+            self._batches, self._rounded, self._judge = batches, rounded, judge
             self._kept = -1
-            # Of a batch in parts, the items of all are counted: ours line up with the logits, so none is left out.
-            self._loss_shifts_labels = False
 
-        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            rows: Any = self.train_dataset  # what is given lacks the columns that no model reads
-            together = self.args.train_batch_size * self.args.gradient_accumulation_steps
-            return Shuffled(rows["length"][:], together, self.args.seed)
+        def get_train_dataloader(self) -> Any:
+            rows: Any = self._remove_unused_columns(self.train_dataset, description="training")
+            pinned = self.args.dataloader_pin_memory
+            return Loader(rows, batch_sampler=self._batches, collate_fn=self.data_collator, pin_memory=pinned)
+
+        def create_optimizer(self, model: Any = None) -> Any:
+            if self.optimizer is None:
+                trained: Any = self.model
+                decaying = set(self.get_decay_parameter_names(trained))
+                named = [(name, weight) for name, weight in trained.named_parameters() if weight.requires_grad]
+                groups = [
+                    {
+                        "params": [weight for name, weight in named if (name in decaying) == decays],
+                        "weight_decay": self.args.weight_decay if decays else 0.0,
+                    }
+                    for decays in (True, False)
+                ]
+                self.optimizer = optimizer(groups, self._rounded, lr=self.args.learning_rate)
+            return self.optimizer
+
+        def _clip_grad_norm(self, model: Any) -> Any:
+            inner: Any = getattr(self.optimizer, "optimizer", self.optimizer)
+            return inner.clip(self.args.max_grad_norm)
 
         def _evaluate(self, *given: Any, **more: Any) -> Any:
             if self._save_first():
@@ -82,9 +88,12 @@ def trainer_class() -> "Callable[..., Trainer]":
             return super()._evaluate(*given, **more)
 
         def evaluate(self, *given: Any, **more: Any) -> Any:
-            # Drawing rows must not depend on when others were judged.
+            # What is drawn for training must not depend on when rows were judged.
             with torch.random.fork_rng(devices=[]):
-                return super().evaluate(*given, **more)
+                metrics = self._judge(self)
+            self.log(metrics)
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            return metrics
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             self._keep_state(to_be_judged=False)
@@ -95,7 +104,8 @@ def trainer_class() -> "Callable[..., Trainer]":
 
             def write(staged: Path) -> None:
                 staged.mkdir()
-                save_changed(self.model, staged)
+                with self._rounded.made_exact():
+                    save_changed(self.model, staged)
                 self._save_optimizer_and_scheduler(str(staged))
                 self._save_scaler(str(staged))
                 self._save_rng_state(str(staged))
@@ -106,7 +116,13 @@ def trainer_class() -> "Callable[..., Trainer]":
             self._kept = self.state.global_step
 
         def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-            load_changed(self.model if model is None else model, Path(resume_from_checkpoint))
+            with self._rounded.made_exact():
+                load_changed(self.model if model is None else model, Path(resume_from_checkpoint))
+
+        def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+            # An optimizer takes up its numbers in the format of the weights.
+            with self._rounded.made_exact():
+                super()._load_optimizer_and_scheduler(checkpoint)
 
     return Resuming
 

@@ -1,0 +1,232 @@
+"""Our training against scripts as the libraries' examples write them: same model, rows, epochs and learning rate.
+
+Each training runs in a fresh process, in turn with the others, from encoded rows to the trained model, with its
+validation. Quote the median ratio: machines are noisy. The share is that of useful products (6 operations for each
+weight of a layer and token, and those of attention, without padding) in the rate of bfloat16 matrix products that the
+same process measures.
+
+    python -m benchmarks.training_speed [--work long|short] [--against plain|padded] [--runs 3] [--rows 1600] [--epochs 2]
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from benchmarks.docstrings import LIBRARIES, table
+from core.data.preparing import Split, prepare
+from core.data.store import TableStore
+from core.quiet import quiet_libraries
+from core.settings import Settings, child_environment
+from core.spec import DataChoice, TrainSpec, build
+from core.tasks.base import find
+
+_WORDS = {"long": 10**6, "short": 12}
+# Ours counts rows of a batch on average; plain scripts have 16, and those that pad everything mostly 8.
+_ROWS = {"ours": 16, "plain": 16, "padded": 8}
+
+
+def rows(given: argparse.Namespace, home: Path) -> Split:
+    """Docstrings and the library that each comes from, cut after some words, cleaned and divided."""
+    frame = table(-(-given.rows // len(LIBRARIES)))
+    frame["text"] = [" ".join(text.split()[: _WORDS[given.work]]) for text in frame["text"]]
+    frame.to_csv(home / "rows.csv", index=False)
+    settings = Settings(home=home)
+    tables = TableStore(settings)
+    kept = tables.add(home / "rows.csv", "local", "rows.csv")
+    return prepare(
+        tables.frame(kept.id, "local"),
+        {"text": "text", "label": "label"},
+        validation_fraction=0.1,
+        test_fraction=0.2,
+        seed=42,
+        limits=settings.limits,
+    )
+
+
+def ours(split: Split, spec: TrainSpec, home: Path) -> tuple[float, Any, Any]:
+    """Seconds of our loop, and its best (model, tokenizer)."""
+    from transformers import set_seed
+
+    from core.device import detect
+    from core.models.catalogue import STARTERS
+    from core.training import checkpoints
+    from core.training.loop import Signals, fit
+
+    task, device = find("classification"), detect()
+    set_seed(spec.seed)
+    model, tokenizer = task.load(STARTERS["minilm"].folder(), split, spec)
+    begin = perf_counter()
+    done = fit(task, model, tokenizer, split, spec, device, home, lambda e: None, Signals(lambda: False, lambda: False))
+    seconds = perf_counter() - begin
+    print(done.way, file=sys.stderr)
+    best = checkpoints.best(home)
+    assert best is not None
+    return seconds, *task.reload(best)
+
+
+def script(split: Split, spec: TrainSpec, home: Path, *, padded: bool) -> tuple[float, Any, Any]:
+    """The same with a Trainer as the library's examples write it: 32 bits, random order; or all padded to one length."""
+    from datasets import Dataset
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainingArguments,
+        set_seed,
+    )
+
+    from core.models.catalogue import STARTERS
+
+    set_seed(spec.seed)
+    folder, number = STARTERS["minilm"].folder(), {label: i for i, label in enumerate(split.labels)}
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, num_labels=len(number), id2label=dict(enumerate(split.labels)), label2id=number
+    )
+    how = {"padding": "max_length", "max_length": 128} if padded else {"max_length": spec.max_length}
+
+    def encoded(part: Any) -> Dataset:
+        made = Dataset.from_dict({"text": part["text"].tolist(), "labels": [number[x] for x in part["label"]]})
+        return made.map(lambda b: tokenizer(b["text"], truncation=True, **how), batched=True)
+
+    arguments = TrainingArguments(
+        output_dir=str(home / "plain"),
+        learning_rate=spec.learning_rate,
+        per_device_train_batch_size=spec.batch_size,
+        per_device_eval_batch_size=32,
+        num_train_epochs=spec.epochs,
+        weight_decay=spec.weight_decay,
+        warmup_steps=spec.warmup_ratio,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+        save_total_limit=1,
+        seed=spec.seed,
+        use_cpu=True,
+        disable_tqdm=True,
+        report_to="none",
+    )
+    begin = perf_counter()
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=encoded(split.train),
+        eval_dataset=encoded(split.validation),
+        data_collator=DataCollatorWithPadding(tokenizer),
+    )
+    trainer.train()
+    return perf_counter() - begin, model, tokenizer
+
+
+def useful_operations(model: Any, tokenizer: Any, texts: list[str], max_length: int) -> float:
+    """Of forward and backward over these texts once, with what is multiplied alone: no padding, no embeddings."""
+    inner = model.base_model
+    weights = sum(p.numel() for name, p in inner.encoder.named_parameters() if p.dim() == 2)
+    lengths = [len(ids) for ids in tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]]
+    layers, width = model.config.num_hidden_layers, model.config.hidden_size
+    return sum(6.0 * weights * n + 3 * 2 * 2 * layers * width * n * n for n in lengths)
+
+
+def product_rate() -> float:
+    """Operations per second of bfloat16 matrix products of this model's shape, the best of many."""
+    import torch
+
+    left, right = torch.randn(2048, 384).bfloat16(), torch.randn(384, 1536).bfloat16()
+    best = float("inf")
+    for _ in range(60):
+        begin = perf_counter()
+        left @ right
+        best = min(best, perf_counter() - begin)
+    return 2 * 2048 * 384 * 1536 / best
+
+
+def one(given: argparse.Namespace) -> None:
+    """A single timed run, in a process of its own; JSON on the last line."""
+    quiet_libraries()
+    from core.evaluation.metrics import classification_scores
+
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        split, task = rows(given, home), find("classification")
+        data = DataChoice(table="0" * 64, columns={"text": "text", "label": "label"})
+        size = given.batch or _ROWS[given.one]
+        spec = build(data=data, learning_rate=given.rate, epochs=given.epochs, max_length=256, batch_size=size)
+        if given.one == "ours":
+            seconds, model, tokenizer = ours(split, spec, home)
+        else:
+            seconds, model, tokenizer = script(split, spec, home, padded=given.one == "padded")
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        rate = product_rate()
+        from core.device import Device
+
+        answers = task.predict(model, tokenizer, split.test["text"].tolist(), Device("cpu", "float32", 2, "same"))
+        number = {label: i for i, label in enumerate(split.labels)}
+        told = [[number[label] for label in labels] for labels in (split.test["label"], [a.answer for a in answers])]
+        scores = classification_scores(*told)
+        operations = given.epochs * useful_operations(model, tokenizer, split.train["text"].tolist(), spec.max_length)
+    print(
+        json.dumps(
+            {
+                "seconds": round(seconds, 1),
+                "rows_per_second": round(len(split.train) * given.epochs / seconds, 1),
+                "gflops": round(operations / seconds / 1e9),
+                "share": round(operations / seconds / rate, 3),
+                "memory_gib": round(memory, 2),
+                "accuracy": round(scores["accuracy"], 4),
+                "macro_f1": round(scores["macro_f1"], 4),
+            }
+        )
+    )
+
+
+def main() -> None:
+    """Run both in turn and print the median ratio."""
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--work", choices=list(_WORDS), default="long")
+    flags.add_argument("--against", choices=["plain", "padded"], default="plain")
+    flags.add_argument("--rows", type=int, default=1600)
+    flags.add_argument("--runs", type=int, default=3)
+    flags.add_argument("--epochs", type=int, default=2)
+    flags.add_argument("--rate", type=float, default=2e-4)
+    flags.add_argument("--batch", type=int, default=0, help="rows of a batch; 0 for what each side usually has")
+    flags.add_argument("--one", choices=list(_ROWS), help=argparse.SUPPRESS)
+    given = flags.parse_args()
+    if given.one:
+        one(given)
+        return
+    found: dict[str, list[dict[str, float]]] = {given.against: [], "ours": []}
+    with tempfile.TemporaryDirectory() as home:
+        for turn in range(given.runs):
+            for kind in list(found) if turn % 2 == 0 else list(found)[::-1]:
+                found[kind].append(_child(kind, Path(home)))
+                print(f"{kind:6}", json.dumps(found[kind][-1]), flush=True)
+    ratios = [p["seconds"] / o["seconds"] for p, o in zip(found[given.against], found["ours"], strict=True)]
+    for kind, results in found.items():
+        middle = {name: round(statistics.median(r[name] for r in results), 3) for name in results[0]}
+        print(f"{kind:6} median {json.dumps(middle)}")
+    print(f"ours is {statistics.median(ratios):.2f} times as fast (from {min(ratios):.2f} to {max(ratios):.2f})")
+
+
+def _child(kind: str, home: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.training_speed", "--one", kind, *sys.argv[1:]]
+    done = subprocess.run(
+        command,
+        env=child_environment(Settings(home=home)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
+    answer: dict[str, float] = json.loads(done.stdout.decode().splitlines()[-1])
+    return answer
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""In which formats a model is trained and how it attends: the fastest way here that computes the same loss."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Any, Literal
+
+from core.device import Device
+from core.training.attending import short_attention
+from core.training.dropping import cheap_dropout
+from core.training.rounding import Rounded, Unrounded
+from core.training.stepping import large_tables
+
+# What a trial step may cost, in multiplications and additions: about a third of a second on two cores.
+_TRIAL_OPERATIONS = 5e10
+_STEPS_TIMED = 2
+# Another way has to be so much faster than the one that usually is, so that equal runs are computed alike although
+# times vary; and steps of tiny models take about as long in every way.
+_FASTER, _TINY = 1.1, 0.05
+# How far a loss may be from the exact one: rounding to 8 bits moves it by well below 1 %, a wrong mask by much more.
+_NEAR_ENOUGH = 0.02
+
+
+@dataclass(frozen=True)
+class Way:
+    """How steps are computed.
+
+    Attributes:
+        weights: `float32`; `autocast`: exact weights that are rounded whenever a product needs them; `bfloat16`:
+            rounded weights beside exact ones.
+        attention: `fused`, or `plain` for short texts.
+        seconds: of a trial step; 0 where none was made.
+        tried: how many ways were compared.
+    """
+
+    weights: Literal["float32", "autocast", "bfloat16"] = "float32"
+    attention: Literal["fused", "plain"] = "fused"
+    seconds: float = 0.0
+    tried: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def without_trial(device: Device) -> Way:
+    """The way that works for every model."""
+    return Way("autocast" if device.precision == "bfloat16" else "float32")
+
+
+def choose(
+    model: Any,
+    collate: Callable[[list[dict[str, Any]]], dict[str, Any]],
+    rows: list[dict[str, Any]],
+    loss: Callable[..., Any],
+    device: Device,
+) -> Way:
+    """Try a step on some rows in each way, and take the fastest whose loss is that of exact numbers.
+
+    On a processor alone: other devices are fast in the way that works for all. The model is left as it was, and no
+    random number is drawn from those of the run.
+
+    Args:
+        rows: encoded rows of usual length, the shortest first.
+        loss: as `core.tasks.base.Task.loss` gives it.
+    """
+    usual = without_trial(device)
+    if device.kind != "cpu" or getattr(model, "is_quantized", False):
+        return usual
+    import torch
+
+    batch = collate(_affordable(model, rows))
+    ways: list[Way] = [Way("float32", "plain"), usual]
+    if device.precision == "bfloat16":
+        ways = [Way("bfloat16", "plain"), Way("bfloat16", "fused"), usual]
+    best, least = usual, float("inf")
+    with torch.random.fork_rng(devices=[]):
+        wanted = _loss(model, batch, loss, Way(), training=False)
+        for way in ways:
+            # A family that takes no other attention, or mixes formats, says so by an error.
+            with suppress(ValueError, RuntimeError, TypeError, AttributeError):
+                found = _loss(model, batch, loss, way, training=False)
+                if abs(found - wanted) > _NEAR_ENOUGH * max(1.0, abs(wanted)):
+                    continue
+                seconds = _seconds(model, batch, loss, way)
+                if seconds * _FASTER < least:
+                    best, least = way, seconds
+                if least < _TINY:
+                    break
+    return Way(best.weights, best.attention, round(least, 4) if least < float("inf") else 0.0, len(ways))
+
+
+@contextmanager
+def prepared(model: Any, way: Way, device: Device) -> Iterator[Rounded | Unrounded]:
+    """The model made ready to be trained in this way; afterwards it is as it was, but for what was learned."""
+    tables = large_tables(model) if device.kind == "cpu" else []
+    with ExitStack() as until_then:
+        if device.kind == "cpu":
+            until_then.enter_context(cheap_dropout(model))
+        if way.attention == "plain":
+            until_then.enter_context(short_attention(model))
+        rounded = Rounded(model) if way.weights == "bfloat16" else Unrounded()
+        until_then.callback(rounded.end)
+        for table in tables:
+            table.sparse = True
+        try:
+            yield rounded
+        finally:
+            for table in tables:
+                table.sparse = False
+
+
+def _affordable(model: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    tokens = _TRIAL_OPERATIONS / 6 / max(1, sum(weight.numel() for weight in model.parameters()))
+    chosen: list[dict[str, Any]] = []
+    for row in rows:
+        if chosen and (len(chosen) + 1) * len(row["input_ids"]) > tokens:
+            break
+        chosen.append(row)
+    return chosen
+
+
+def _loss(model: Any, batch: dict[str, Any], loss: Callable[..., Any], way: Way, *, training: bool) -> float:
+    import torch
+
+    with prepared(model, way, Device("cpu", "float32", 1, "trial")), torch.set_grad_enabled(training):
+        model.train(training)
+        return float(_computed(model, batch, loss, way).detach())
+
+
+def _seconds(model: Any, batch: dict[str, Any], loss: Callable[..., Any], way: Way) -> float:
+    """The fastest of some steps after one that sets things up, without what changes the weights."""
+    best = float("inf")
+    with prepared(model, way, Device("cpu", "float32", 1, "trial")):
+        model.train()
+        for _ in range(1 + _STEPS_TIMED):
+            begin = perf_counter()
+            _computed(model, batch, loss, way).backward()
+            best = min(best, perf_counter() - begin)
+            model.zero_grad(set_to_none=True)
+    return best
+
+
+def _computed(model: Any, batch: dict[str, Any], loss: Callable[..., Any], way: Way) -> Any:
+    import torch
+
+    given = {name: value for name, value in batch.items() if name != "labels"}
+    with torch.autocast("cpu", torch.bfloat16, enabled=way.weights == "autocast"):
+        outputs = model(**given)
+    return loss(outputs, batch["labels"])

@@ -1,0 +1,74 @@
+"""Weights in bfloat16 to compute with, beside exact ones that are trained.
+
+Source: mixed precision with a master copy of the weights (Micikevicius et al., 2018, section 3.1).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from core.models.adapting import is_adapted
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Rounded:
+    """A model whose 32-bit weights are rounded to bfloat16 while this lasts.
+
+    Steps are far smaller than what bfloat16 tells apart, so they are taken on the exact weights, which are kept beside
+    the rounded ones; frozen ones of an adapted model are not, because nobody saves them.
+    """
+
+    def __init__(self, model: Any) -> None:
+        import torch
+
+        kept = not is_adapted(model)
+        self._exact: dict[Any, Tensor] = {}
+        for weight in model.parameters():
+            if weight.dtype != torch.float32:
+                continue
+            if kept or weight.requires_grad:
+                self._exact[weight] = weight.data
+            weight.data = weight.data.to(torch.bfloat16)
+
+    def exact(self, weight: Any) -> "Tensor":
+        """The numbers of a weight as they are trained: of the same shape, in 32 bits."""
+        numbers: Tensor = self._exact.get(weight, weight.data)
+        return numbers
+
+    @contextmanager
+    def made_exact(self) -> Iterator[None]:
+        """The model with its exact weights, to be saved or to be given other ones."""
+        import torch
+
+        for weight, numbers in self._exact.items():
+            weight.data = numbers
+        try:
+            yield
+        finally:
+            for weight in self._exact:
+                weight.data = weight.data.to(torch.bfloat16)
+
+    def end(self) -> None:
+        """Leave the model with its exact weights."""
+        for weight, numbers in self._exact.items():
+            weight.data = numbers
+        self._exact.clear()
+
+
+class Unrounded:
+    """The same for a model that computes with its weights as they are."""
+
+    def exact(self, weight: Any) -> "Tensor":
+        """The weight itself."""
+        numbers: Tensor = weight.data
+        return numbers
+
+    @contextmanager
+    def made_exact(self) -> Iterator[None]:
+        """Nothing changes."""
+        yield
+
+    def end(self) -> None:
+        """Nothing changes."""

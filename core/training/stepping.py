@@ -1,0 +1,161 @@
+"""AdamW for rounded weights: steps on the exact ones, gradients clipped on the way, embeddings where they were read."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from core.training.rounding import Rounded, Unrounded
+
+# Numbers that are updated at once: their gradients are there in 32 bits, too, for that moment.
+_AT_ONCE = 2**24
+# Below this, updating a whole table takes no time.
+_LARGE_TABLE = 1_000_000
+
+
+def large_tables(model: Any) -> list[Any]:
+    """Embedding modules whose table is large, is trained, and is nothing but a table: not the output layer too."""
+    from torch.nn import Embedding
+
+    users: dict[int, list[Any]] = {}
+    for module in model.modules():
+        for weight in module.parameters(recurse=False):
+            users.setdefault(id(weight), []).append(module)
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, Embedding)
+        and module.weight.requires_grad
+        and module.weight.numel() >= _LARGE_TABLE
+        and module.max_norm is None
+        and all(isinstance(user, Embedding) for user in users[id(module.weight)])
+    ]
+
+
+def optimizer(
+    groups: Iterable[dict[str, Any]],
+    rounded: "Rounded | Unrounded",
+    *,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> Any:
+    """A torch optimizer over parameter groups (`params`, `weight_decay`).
+
+    Dense weights are changed as `torch.optim.AdamW` changes them. Of an embedding table whose gradient is sparse, the
+    rows that were read are changed, with their own running means and the run's count of steps ("lazy" Adam, as
+    `torch.optim.SparseAdam`), and only they decay.
+
+    Source: AdamW (Loshchilov & Hutter, 2019).
+    """
+    import torch
+    from torch.optim.adamw import adamw
+
+    class AdamW(torch.optim.Optimizer):
+        def __init__(self) -> None:
+            super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
+            self._scale = 1.0
+
+        def clip(self, most: float) -> "Tensor":
+            """The length of the gradient over all weights; the next step goes as if it were `most` at most."""
+            norms = [_norm(weight.grad) for group in self.param_groups for weight in group["params"] if _has(weight)]
+            length = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
+            self._scale = min(1.0, most / (float(length) + 1e-6)) if most > 0 else 1.0
+            return length
+
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]
+            for group in self.param_groups:
+                dense = [weight for weight in group["params"] if _has(weight) and not weight.grad.is_sparse]
+                for weights in _portions(dense):
+                    self._dense(weights, group)
+                for weight in group["params"]:
+                    if _has(weight) and weight.grad.is_sparse:
+                        self._rows(weight, group)
+            self._scale = 1.0
+
+        def _state(self, weight: Any) -> dict[str, Any]:
+            state: dict[str, Any] = self.state[weight]
+            if not state:
+                exact = rounded.exact(weight)
+                state["step"] = torch.zeros((), dtype=torch.float32, device=exact.device)
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(exact), torch.zeros_like(exact)
+            return state
+
+        def _dense(self, weights: list[Any], group: dict[str, Any]) -> None:
+            states = [self._state(weight) for weight in weights]
+            exact = [rounded.exact(weight) for weight in weights]
+            beta1, beta2 = group["betas"]
+            adamw(
+                exact,
+                [weight.grad.to(numbers.dtype) for weight, numbers in zip(weights, exact, strict=True)],
+                [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states],
+                [],
+                [state["step"] for state in states],
+                fused=exact[0].device.type in ("cpu", "cuda"),
+                grad_scale=torch.tensor(1 / self._scale, device=exact[0].device),
+                amsgrad=False,
+                beta1=beta1,
+                beta2=beta2,
+                lr=group["lr"],
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                maximize=False,
+            )
+            _copy(weights, exact)
+
+        def _rows(self, weight: Any, group: dict[str, Any]) -> None:
+            state, exact = self._state(weight), rounded.exact(weight)
+            rows, places = torch.unique(weight.grad._indices()[0], return_inverse=True)
+            gradient = torch.zeros(len(rows), exact.shape[1], dtype=exact.dtype, device=exact.device)
+            gradient.index_add_(0, places, weight.grad._values().to(exact.dtype)).mul_(self._scale)
+            state["step"] += 1
+            (beta1, beta2), count = group["betas"], float(state["step"])
+            first = state["exp_avg"][rows].lerp_(gradient, 1 - beta1)
+            second = state["exp_avg_sq"][rows].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+            state["exp_avg"][rows], state["exp_avg_sq"][rows] = first, second
+            size = (second / (1 - beta2**count)).sqrt_().add_(group["eps"])
+            kept = exact[rows].mul_(1 - group["lr"] * group["weight_decay"])
+            exact[rows] = kept.addcdiv_(first, size, value=-group["lr"] / (1 - beta1**count))
+            if weight.data is not exact:
+                weight.data[rows] = exact[rows].to(weight.dtype)
+
+    return AdamW()
+
+
+def _has(weight: Any) -> bool:
+    return weight.grad is not None
+
+
+def _norm(gradient: Any) -> "Tensor":
+    import torch
+
+    if not gradient.is_sparse:
+        length: Tensor = torch.linalg.vector_norm(gradient, dtype=torch.float32)
+        return length
+    # The same row may have been read several times: what counts is the sum.
+    rows, places = torch.unique(gradient._indices()[0], return_inverse=True)
+    whole = torch.zeros(len(rows), gradient.shape[1], device=gradient.device)
+    length = torch.linalg.vector_norm(whole.index_add_(0, places, gradient._values().float()))
+    return length
+
+
+def _portions(weights: list[Any]) -> Iterable[list[Any]]:
+    portion: list[Any] = []
+    for weight in weights:
+        if portion and sum(w.numel() for w in portion) + weight.numel() > _AT_ONCE:
+            yield portion
+            portion = []
+        portion.append(weight)
+    if portion:
+        yield portion
+
+
+def _copy(weights: list[Any], exact: list[Any]) -> None:
+    import torch
+
+    rounded = [(w.data, e) for w, e in zip(weights, exact, strict=True) if w.data is not e and w.dtype != e.dtype]
+    if rounded:
+        torch._foreach_copy_([data for data, _ in rounded], [numbers for _, numbers in rounded])
