@@ -5,7 +5,7 @@ validation. Quote the median ratio: machines are noisy. The share is that of use
 weight of a layer and token, and those of attention, without padding) in the rate of bfloat16 matrix products that the
 same process measures.
 
-    python -m benchmarks.training_speed [--work long|short] [--against plain|padded] [--runs 3] [--rows 1600] [--epochs 2]
+    python -m benchmarks.training_speed [--work long|short] [--against plain|padded] [--runs 3] [--rows 1600]
 """
 
 import argparse
@@ -72,7 +72,7 @@ def ours(split: Split, spec: TrainSpec, home: Path) -> tuple[float, Any, Any]:
 
 
 def script(split: Split, spec: TrainSpec, home: Path, *, padded: bool) -> tuple[float, Any, Any]:
-    """The same with a Trainer as the library's examples write it: 32 bits, random order; or all padded to one length."""
+    """The same as the library's examples write it: 32 bits, random order; or all padded to one length."""
     from datasets import Dataset
     from transformers import (
         AutoModelForSequenceClassification,

@@ -91,14 +91,15 @@ def token_loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any
     """Cross-entropy of the wanted tokens, in 32 bits: their mean, or their sum over `num_items_in_batch`.
 
     Args:
-        outputs: with `logits` of shape (rows, tokens, vocabulary).
+        outputs: with `logits` of shape (rows, tokens, vocabulary), or of the wanted tokens alone.
         labels: of shape (rows, tokens), as `training_batch` lays them.
     """
     from torch.nn.functional import cross_entropy
 
     # Prompts and padding are left out before the numbers are copied to 32 bits.
     counted = labels != IGNORED
-    total = cross_entropy(outputs["logits"][counted].float(), labels[counted], reduction="sum")
+    logits = outputs["logits"] if outputs["logits"].dim() == 2 else outputs["logits"][counted]
+    total = cross_entropy(logits.float(), labels[counted], reduction="sum")
     return total / (counted.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
 
 

@@ -1,13 +1,16 @@
 """What the tasks share that put labels on texts: opening a classifier, reading texts, and its logits for them."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from core.errors import UserError
 from core.models import notes
+from core.models.rounding import autocast_reading, rounded_reading
 from core.spec import TrainSpec, Writing
+from core.tasks._batches import batches
 from core.tasks._truncation import read
 from core.tasks.base import Asked, ModelKind, Prediction, Task
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 _TAKE_LABELS = "BERT, RoBERTa, DeBERTa, ModernBERT, Qwen, Llama, BART, T5"
 _TOKENS_PER_BATCH = 4096
+# Tokens from which on it pays to round the weights once, rather than whenever a product needs them.
+_WORTH_ROUNDING = 1024
 # Models that read from left to right answer at the last token of a text: the padding has to come after it.
 _PADDING = "right"
 
@@ -156,28 +161,26 @@ def tokens_of(model: Any, tokenizer: Any, texts: list[str]) -> list[list[int]]:
 def logits_of(model: Any, tokenizer: Any, texts: list[str], device: "Device") -> "np.ndarray[Any, Any]":
     """The model's outputs in float32, of shape (texts, labels); computed in order of length, longest first."""
     import numpy as np
-    import torch
 
     ids = tokens_of(model, tokenizer, texts)
     found = np.zeros((len(texts), model.config.num_labels), dtype=np.float32)
     model.eval()
     model.to(device.kind)
-    for rows in _batches([len(row) for row in ids]):
+    if sum(map(len, ids)) >= _WORTH_ROUNDING and device.kind == "cpu" and device.precision == "bfloat16":
+        # A family that mixes formats says so by an error, and is read as one text is.
+        with suppress(RuntimeError, TypeError, ValueError), rounded_reading(model):
+            return _filled(found, model, tokenizer, ids, device)
+    with autocast_reading(device):
+        return _filled(found, model, tokenizer, ids, device)
+
+
+def _filled(
+    found: "np.ndarray[Any, Any]", model: Any, tokenizer: Any, ids: list[list[int]], device: "Device"
+) -> "np.ndarray[Any, Any]":
+    for rows in batches([len(row) for row in ids], _TOKENS_PER_BATCH, len(ids)):
         batch = tokenizer.pad({"input_ids": [ids[i] for i in rows]}, return_tensors="pt").to(device.kind)
-        autocast = torch.autocast(device.kind, torch.bfloat16, enabled=device.precision == "bfloat16")
-        with torch.inference_mode(), autocast:
-            found[rows] = model(**batch).logits.float().cpu().numpy()
+        found[rows] = model(**batch).logits.float().cpu().numpy()
     return found
-
-
-def _batches(lengths: list[int]) -> Iterator[list[int]]:
-    """Places of texts, longest first, in batches of so many tokens."""
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    start = 0
-    while start < len(order):
-        count = max(1, _TOKENS_PER_BATCH // max(1, lengths[order[start]]))
-        yield order[start : start + count]
-        start += count
 
 
 def _one_end(ids: list[int], end: int | None) -> list[int]:

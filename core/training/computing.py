@@ -7,9 +7,9 @@ from time import perf_counter
 from typing import Any, Literal
 
 from core.device import Device
-from core.training.attending import short_attention
+from core.models.attending import short_attention
+from core.models.rounding import Rounded, Unrounded
 from core.training.dropping import cheap_dropout
-from core.training.rounding import Rounded, Unrounded
 from core.training.stepping import large_tables
 
 # What a trial step may cost, in multiplications and additions: about a third of a second on two cores.

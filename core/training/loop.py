@@ -7,7 +7,7 @@ on where they were.
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -17,14 +17,15 @@ from core import events
 from core.device import Device
 from core.errors import UserError
 from core.models.adapting import trainable
+from core.models.rounding import Rounded, Unrounded
 from core.spec import TrainSpec
 from core.tasks.base import Task
 from core.training import checkpoints
 from core.training.batching import Batches
 from core.training.computing import Way, choose, prepared, without_trial
+from core.training.guessing import Guesses
 from core.training.judging import judge_of
 from core.training.pace import Pace
-from core.training.rounding import Rounded, Unrounded
 
 if TYPE_CHECKING:
     from core.data.preparing import Split
@@ -132,7 +133,7 @@ def fit(
     )
     # A result that is taught further may have been better before: it is judged as it comes.
     further = spec.model.source == "run"
-    with prepared(model, way, device) as rounded:
+    with prepared(model, way, device) as rounded, closing(Guesses(model)) as guesses:
         watcher = _watcher(task, spec, folder, report, signals, pace, tokenizer, keeping, learned, rounded)
         trainer = _trainer_class()(
             run=folder,
@@ -140,6 +141,7 @@ def fit(
             save_first=watcher.save_first,
             batches=batches,
             rounded=rounded,
+            guesses=guesses,
             judge=judge_of(task, validation, collate, loss, device, way, keeping.parts),
             model=model,
             args=_arguments(spec, device, way, folder, between, keeping.parts, begin_judged=further and state is None),

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core import files
+from core.models.rounding import Rounded, Unrounded
 from core.training import checkpoints, judging
 from core.training.batching import Batches
-from core.training.rounding import Rounded, Unrounded
+from core.training.guessing import Guesses
 from core.training.stepping import optimizer
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def trainer_class() -> "Callable[..., Trainer]":
             save_first: whether the state is saved before rows are judged, because that takes long.
             batches: which rows are learned from together.
             rounded: the exact weights behind those that are computed with.
+            guesses: says at which places a model that writes shall guess.
             judge: gives the scores of the model on the validation rows, named as the Trainer names them.
         """
 
@@ -47,12 +49,13 @@ def trainer_class() -> "Callable[..., Trainer]":
             save_first: Callable[[], bool],
             batches: Batches,
             rounded: Rounded | Unrounded,
+            guesses: Guesses,
             judge: "judging.Judge",
             **given: Any,
         ) -> None:
             super().__init__(**given)
             self._run, self._facts, self._save_first = run, facts, save_first
-            self._batches, self._rounded, self._judge = batches, rounded, judge
+            self._batches, self._rounded, self._guesses, self._judge = batches, rounded, guesses, judge
             self._kept = -1
 
         def get_train_dataloader(self) -> Any:
@@ -74,6 +77,10 @@ def trainer_class() -> "Callable[..., Trainer]":
                 ]
                 self.optimizer = optimizer(groups, self._rounded, lr=self.args.learning_rate)
             return self.optimizer
+
+        def compute_loss(self, model: Any, inputs: Any, *given: Any, **more: Any) -> Any:
+            with self._guesses.where(inputs["labels"]):
+                return super().compute_loss(model, inputs, *given, **more)
 
         def _clip_grad_norm(self, model: Any) -> Any:
             inner: Any = getattr(self.optimizer, "optimizer", self.optimizer)

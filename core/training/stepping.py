@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from core.training.rounding import Rounded, Unrounded
+    from core.models.rounding import Rounded, Unrounded
 
 # Numbers that are updated at once: their gradients are there in 32 bits, too, for that moment.
 _AT_ONCE = 2**24

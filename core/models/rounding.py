@@ -4,13 +4,16 @@ Source: mixed precision with a master copy of the weights (Micikevicius et al., 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from core.models.adapting import is_adapted
+from core.models.attending import short_attention
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from core.device import Device
 
 
 class Rounded:
@@ -72,3 +75,29 @@ class Unrounded:
 
     def end(self) -> None:
         """Nothing changes."""
+
+
+@contextmanager
+def rounded_reading(model: Any) -> Iterator[None]:
+    """The model with rounded weights, to read many texts with on a processor; afterwards it is as it was."""
+    import torch
+
+    rounded = Rounded(model)
+    try:
+        with ExitStack() as stack:
+            with suppress(ValueError):  # a family with an attention of its own
+                stack.enter_context(short_attention(model))
+            with torch.inference_mode():
+                yield
+    finally:
+        rounded.end()
+
+
+@contextmanager
+def autocast_reading(device: "Device") -> Iterator[None]:
+    """Exact weights, which are rounded whenever a product needs them where that is faster on this device."""
+    import torch
+
+    autocast = torch.autocast(device.kind, torch.bfloat16, enabled=device.precision == "bfloat16")
+    with torch.inference_mode(), autocast:
+        yield
