@@ -4,6 +4,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 # Tokens that a batch may come to while it is written: the keys and values of all of them stay in memory.
 _TOKENS_WRITTEN = {"cpu": 8192, "cuda": 65536, "mps": 16384}
 _ROWS_WRITTEN = 32
+# Prompts for which it is worth finding out whether a model writes row by row.
+_WORTH_ROWS = 4
 # Numbers of a batch's logits, over the whole vocabulary: a quarter of a gigabyte in 32 bits.
 _LOGITS = 2**26
 # What a pretrained model needs to write at all. Its other habits (lengths, beams) give way to those asked for.
@@ -70,8 +73,8 @@ def write(
 
     Args:
         stop_ids: as for `settings`.
-        seconds: after which a batch ends with what is there; None for no such end.
-        tell: called with (answers written, answers in all) after each batch.
+        seconds: after which a batch, or an answer of its own, ends with what is there; None for no such end.
+        tell: called with (answers written, answers in all) as answers end.
 
     Raises:
         UserError: `prompt_too_long` where a prompt leaves no room for an answer.
@@ -79,17 +82,60 @@ def write(
     config = settings(model, tokenizer, writing, stop_ids=stop_ids)
     config.max_time = seconds
     found, done = [""] * len(prompts), 0
-    lengths = [writing.beams * (len(prompt) + writing.max_new_tokens) for prompt in prompts]
     with _ready(model, device, config):
-        for places in batches(lengths, _TOKENS_WRITTEN[device.kind], _ROWS_WRITTEN):
-            with _computing(device):
-                rows = _generate(model, tokenizer, [prompts[place] for place in places], config, writing)
-            for place, row in zip(places, rows, strict=True):
+        for ended in _answers(model, tokenizer, prompts, device, config, writing):
+            for place, row in ended:
                 found[place] = _text(tokenizer, row, config, writing.stop)
-            done += len(places)
+            done += len(ended)
             if tell:
                 tell(done, len(prompts))
     return found
+
+
+def _answers(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    device: "Device",
+    config: Any,
+    writing: Writing,
+) -> Iterator[list[tuple[int, list[int]]]]:
+    """Places of prompts and the tokens of their answers as they end: row by row, where the model allows it."""
+    most = _TOKENS_WRITTEN[device.kind]
+    if len(prompts) >= _WORTH_ROWS and writing.beams == 1 and not is_seq2seq(model):
+        from core.tasks import _writing_rows
+
+        own = model.get_base_model() if hasattr(model, "get_base_model") else model
+        with _computing(device):
+            able = _writing_rows.can_write(own, prompts, config)
+        if able:
+            limit, longest = positions(own.config.get_text_config(decoder=True)), max(map(len, prompts))
+            if limit and longest >= limit:
+                raise UserError("prompt_too_long", tokens=longest, most=limit)
+            stops = partial(_has_stop, tokenizer, stop=writing.stop) if writing.stop else None
+            yield from _computed(
+                device,
+                _writing_rows.answers(
+                    own, prompts, config, writing, tokens=most, limit=limit, seconds=config.max_time, stops=stops
+                ),
+            )
+            return
+    lengths = [writing.beams * (len(prompt) + writing.max_new_tokens) for prompt in prompts]
+    for places in batches(lengths, most, _ROWS_WRITTEN):
+        with _computing(device):
+            rows = _generate(model, tokenizer, [prompts[place] for place in places], config, writing)
+        yield list(zip(places, rows, strict=True))
+
+
+def _computed(device: "Device", found: Iterator[Any]) -> Iterator[Any]:
+    """What an iterator that computes finds; between its steps the thread is as it was."""
+    end = object()
+    while True:
+        with _computing(device):
+            one = next(found, end)
+        if one is end:
+            return
+        yield one
 
 
 def write_streaming(
