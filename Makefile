@@ -52,7 +52,10 @@ lint: $(VENV)/development
 	$(BIN)/mypy
 
 bench: $(VENV)/development
-	$(BIN)/python -m benchmarks.against_plain_trainer
+	$(BIN)/python -m benchmarks.training_speed --work long --rows 800
+	$(BIN)/python -m benchmarks.training_speed --work short
+	$(BIN)/python -m benchmarks.writing_speed
+	$(BIN)/python -m benchmarks.prediction_speed
 	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.answer
 	$(BIN)/python -m benchmarks.data

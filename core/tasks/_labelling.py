@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from core.device import Device
 
 _TAKE_LABELS = "BERT, RoBERTa, DeBERTa, ModernBERT, Qwen, Llama, BART, T5"
-_TOKENS_PER_BATCH = 4096
+_TOKENS_PER_BATCH = 2048
 # Tokens from which on it pays to round the weights once, rather than whenever a product needs them.
 _WORTH_ROUNDING = 1024
 # Models that read from left to right answer at the last token of a text: the padding has to come after it.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Judge = Callable[[Any], dict[str, float]]
 # Tokens of a batch; of a model that writes, as many as have this many numbers of guesses.
-_TOKENS = 4096
+_TOKENS = 2048
 _GUESSES = 2**26
 _MOST_ROWS = 256
 

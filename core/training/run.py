@@ -244,6 +244,7 @@ def _facts(
         "validation": {"metric": find(spec.task).training_metric, "value": round(fitted.best_value, 4)},
         "stopped": fitted.stopped,
         "diverged": fitted.diverged,
+        "training_way": fitted.way,
         "spec": spec.model_dump(),
     }
 

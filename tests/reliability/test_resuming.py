@@ -287,3 +287,12 @@ def test_without_room_for_what_training_keeps_it_does_not_begin(house, model, mo
         house.train(spec)
     assert told.value.facts["needed"] >= told.value.facts["free"] == 64
     assert house.phases()[-1] == "loading"
+
+
+def test_a_run_goes_on_in_the_way_to_compute_in_which_it_began_and_the_report_says_which(house, model, monkeypatch):
+    spec = house.spec(Way("classification", "bert", "full"), model("bert"), epochs=2)
+    folder = interrupted_at(house, spec, 3)
+    began = checkpoints.facts_of(checkpoints.state(folder)[0])["way"]
+    monkeypatch.setattr("core.training.loop.choose", lambda *given: pytest.fail("chosen anew"))
+    assert house.go_on(spec, folder)["training_way"] == began
+    assert began["tried"] >= 2
