@@ -20,13 +20,16 @@ class Rounded:
     """A model whose 32-bit weights are rounded to bfloat16 while this lasts.
 
     Steps are far smaller than what bfloat16 tells apart, so they are taken on the exact weights, which are kept beside
-    the rounded ones; frozen ones of an adapted model are not, because nobody saves them.
+    the rounded ones.
+
+    Args:
+        forget: whether the exact frozen weights of an adapted model are given up, as nobody saves them.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, forget: bool = False) -> None:
         import torch
 
-        kept = not is_adapted(model)
+        kept = not (forget and is_adapted(model))
         self._exact: dict[Any, Tensor] = {}
         for weight in model.parameters():
             if weight.dtype != torch.float32:

@@ -92,15 +92,19 @@ def choose(
 
 
 @contextmanager
-def prepared(model: Any, way: Way, device: Device) -> Iterator[Rounded | Unrounded]:
-    """The model made ready to be trained in this way; afterwards it is as it was, but for what was learned."""
+def prepared(model: Any, way: Way, device: Device, *, forget: bool = False) -> Iterator[Rounded | Unrounded]:
+    """The model made ready to be trained in this way; afterwards it is as it was, but for what was learned.
+
+    Args:
+        forget: whether frozen weights of an adapted model may stay rounded, which saves their memory.
+    """
     tables = large_tables(model) if device.kind == "cpu" else []
     with ExitStack() as until_then:
         if device.kind == "cpu":
             until_then.enter_context(cheap_dropout(model))
         if way.attention == "plain":
             until_then.enter_context(short_attention(model))
-        rounded = Rounded(model) if way.weights == "bfloat16" else Unrounded()
+        rounded = Rounded(model, forget=forget) if way.weights == "bfloat16" else Unrounded()
         until_then.callback(rounded.end)
         for table in tables:
             table.sparse = True

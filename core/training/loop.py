@@ -133,7 +133,7 @@ def fit(
     )
     # A result that is taught further may have been better before: it is judged as it comes.
     further = spec.model.source == "run"
-    with prepared(model, way, device) as rounded, closing(Guesses(model)) as guesses:
+    with prepared(model, way, device, forget=True) as rounded, closing(Guesses(model)) as guesses:
         watcher = _watcher(task, spec, folder, report, signals, pace, tokenizer, keeping, learned, rounded)
         trainer = _trainer_class()(
             run=folder,

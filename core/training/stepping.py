@@ -94,7 +94,7 @@ def optimizer(
                 [state["exp_avg_sq"] for state in states],
                 [],
                 [state["step"] for state in states],
-                fused=exact[0].device.type in ("cpu", "cuda"),
+                fused=True,
                 grad_scale=torch.tensor(1 / self._scale, device=exact[0].device),
                 amsgrad=False,
                 beta1=beta1,

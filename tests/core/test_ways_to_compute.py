@@ -12,7 +12,9 @@ from transformers import (
 
 from core.device import Device
 from core.models import attending
+from core.models.adapting import adapt
 from core.models.attending import attend, short_attention
+from core.spec import DataChoice, build
 from core.tasks._batches import training_batch
 from core.tasks.base import find
 from core.training import computing
@@ -186,7 +188,7 @@ def test_a_way_that_computes_another_loss_is_not_taken(tmp_path, monkeypatch):
 
 
 def test_a_family_that_can_do_nothing_else_goes_the_way_that_works_for_all(tmp_path, monkeypatch):
-    def refuses(model):
+    def refuses(model, **more):
         raise RuntimeError("expected m1 and m2 to have the same dtype")
 
     monkeypatch.setattr(computing, "Rounded", refuses)
@@ -252,3 +254,15 @@ def test_a_model_is_afterwards_as_it_was(way, tmp_path):
         pass
     assert all(w.dtype == before[n][0] and torch.equal(w, before[n][1]) for n, w in model.named_parameters())
     assert not any(getattr(module, "sparse", False) for module in model.modules())
+
+
+@pytest.mark.parametrize("forget", [False, True])
+def test_frozen_weights_of_an_adapted_model_stay_exact_unless_they_may_be_forgotten(forget, tmp_path):
+    data = DataChoice(table="0" * 64, columns={"prompt": "prompt", "answer": "answer"})
+    model = adapt(opened(tmp_path, "llama", "decoder"), build(task="chat", data=data, method="lora"))
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    with prepared(model, Way("bfloat16", "plain"), CPU, forget=forget):
+        assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+    for name, weight in model.named_parameters():
+        exact = weight.dtype == torch.float32 and torch.equal(weight, before[name])
+        assert exact == (weight.requires_grad or not forget)
