@@ -76,6 +76,16 @@ def test_short_texts_multiplied_out_give_the_same_logits_and_gradients(family, k
     assert model.config._attn_implementation == "sdpa"
 
 
+def test_heads_that_share_keys_look_at_those_of_their_group():
+    module = torch.nn.Module()
+    module.is_causal, module.num_key_value_groups = True, 2
+    torch.manual_seed(1)
+    query, key, value = torch.randn(2, 4, 5, 6), torch.randn(2, 2, 5, 6), torch.randn(2, 2, 5, 6)
+    found, _ = attend(module, query, key, value, None)
+    wanted = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
+    torch.testing.assert_close(found, wanted.transpose(1, 2))
+
+
 def test_longer_texts_go_the_fused_way(monkeypatch):
     module = torch.nn.Module()
     module.is_causal = False
@@ -206,8 +216,10 @@ def test_exact_numbers_stay_exact_where_they_are_as_fast(tmp_path):
 def test_a_real_trial_times_real_steps(tmp_path, monkeypatch):
     monkeypatch.undo()
     model = opened(tmp_path, "bert", "encoder")
+    state = torch.get_rng_state()
     way = choose(model, collate, rows_of("encoder"), label_loss, CPU)
     assert 0 < way.seconds < 5
+    assert torch.equal(torch.get_rng_state(), state)
     assert all(weight.grad is None for weight in model.parameters())
 
 
