@@ -14,6 +14,8 @@ from core.training.stepping import large_tables
 
 # What a trial step may cost, in multiplications and additions: about a third of a second on two cores.
 _TRIAL_OPERATIONS = 5e10
+# A large model's step on a single row may cost more. From here on ways are not timed, as that would take minutes.
+_TOO_COSTLY = 2e11
 _STEPS_TIMED = 2
 # Another way has to be so much faster than the one that usually is, so that equal runs are computed alike although
 # times vary; and steps of tiny models take about as long in every way.
@@ -70,7 +72,8 @@ def choose(
         return usual
     import torch
 
-    batch = collate(_affordable(model, rows))
+    affordable = _affordable(model, rows)
+    batch, timed = collate(affordable), _operations(model, affordable) < _TOO_COSTLY
     ways: list[Way] = [Way("float32", "plain"), usual]
     if device.precision == "bfloat16":
         ways = [Way("bfloat16", "plain"), Way("bfloat16", "fused"), usual]
@@ -83,7 +86,7 @@ def choose(
                 found = _loss(model, batch, loss, way, training=False)
                 if abs(found - wanted) > _NEAR_ENOUGH * max(1.0, abs(wanted)):
                     continue
-                seconds = _seconds(model, batch, loss, way)
+                seconds = _seconds(model, batch, loss, way) if timed else 0.0
                 if seconds * _FASTER < least:
                     best, least = way, seconds
                 if least < _TINY:
@@ -123,6 +126,11 @@ def _affordable(model: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             break
         chosen.append(row)
     return chosen
+
+
+def _operations(model: Any, rows: list[dict[str, Any]]) -> float:
+    weights: int = sum(weight.numel() for weight in model.parameters())
+    return 6.0 * weights * sum(len(row["input_ids"]) for row in rows)
 
 
 def _loss(model: Any, batch: dict[str, Any], loss: Callable[..., Any], way: Way, *, training: bool) -> float:

@@ -213,6 +213,14 @@ def test_exact_numbers_stay_exact_where_they_are_as_fast(tmp_path):
     assert (way.weights, way.attention) == ("float32", "plain")
 
 
+def test_steps_that_cost_too_much_are_not_timed_but_the_loss_is_checked(tmp_path, monkeypatch):
+    monkeypatch.setattr(computing, "_TOO_COSTLY", 1.0)
+    monkeypatch.setattr(computing, "_seconds", lambda *given: pytest.fail("timed"))
+    model = opened(tmp_path, "bert", "encoder")
+    way = choose(model, collate, rows_of("encoder"), label_loss, CPU)
+    assert (way.weights, way.attention, way.seconds) == ("bfloat16", "plain", 0.0)
+
+
 def test_a_real_trial_times_real_steps(tmp_path, monkeypatch):
     monkeypatch.undo()
     model = opened(tmp_path, "bert", "encoder")
@@ -266,6 +274,20 @@ def test_a_model_is_afterwards_as_it_was(way, tmp_path):
         pass
     assert all(w.dtype == before[n][0] and torch.equal(w, before[n][1]) for n, w in model.named_parameters())
     assert not any(getattr(module, "sparse", False) for module in model.modules())
+
+
+def test_a_large_table_is_updated_by_rows_while_it_is_trained(tmp_path):
+    model = opened(tmp_path, "bert", "encoder")
+    model.resize_token_embeddings(40_000, mean_resizing=False)
+    given = batch("encoder")
+    with prepared(model, Way("bfloat16", "plain"), CPU):
+        label_loss(model(**given), torch.tensor([0, 1, 2, 0, 1])).backward()
+        words = model.get_input_embeddings().weight.grad
+        assert words.is_sparse
+        assert set(words._indices()[0].tolist()) == set(given["input_ids"].flatten().tolist()) - {0}
+        model.zero_grad()
+    label_loss(model(**given), torch.tensor([0, 1, 2, 0, 1])).backward()
+    assert not model.get_input_embeddings().weight.grad.is_sparse
 
 
 @pytest.mark.parametrize("forget", [False, True])
