@@ -11,6 +11,7 @@ import pytest
 from transformers import BertModel
 
 from core import files
+from core.device import detect
 from core.errors import UserError
 from core.runs.progress import fold
 from core.runs.supervisor import Supervisor
@@ -178,7 +179,8 @@ def test_memory_that_runs_out_is_tried_once_with_a_batch_that_fits(real, tmp_pat
     house, supervisor = real
     limited(monkeypatch, ROOM)
     # Each of its two layers needs about 600 MB for a batch of 128 texts of 6 tokens.
-    BertModel(tiny.config(intermediate_size=98_304)).save_pretrained(tmp_path)
+    wide = 98_304 * (2 if detect().precision == "bfloat16" else 1)
+    BertModel(tiny.config(intermediate_size=wide)).save_pretrained(tmp_path)
     tiny.tokenizer().save_pretrained(tmp_path)
     spec = house.spec(BERT, tmp_path, rows=190, batch_size=128, epochs=1)
     record = supervisor.wait(supervisor.submit(spec, "local", "rows").id)
