@@ -33,7 +33,7 @@ class Way:
             rounded weights beside exact ones.
         attention: `fused`, or `plain` for short texts.
         seconds: of a trial step; 0 where none was made.
-        tried: how many ways were compared.
+        tried: of how many ways it was chosen.
     """
 
     weights: Literal["float32", "autocast", "bfloat16"] = "float32"
@@ -79,14 +79,14 @@ def choose(
         ways = [Way("bfloat16", "plain"), Way("bfloat16", "fused"), usual]
     best, least = usual, float("inf")
     with torch.random.fork_rng(devices=[]):
-        wanted = _loss(model, batch, loss, Way(), training=False)
+        wanted = _loss(model, batch, loss, Way(), device)
         for way in ways:
             # A family that takes no other attention, or mixes formats, says so by an error.
             with suppress(ValueError, RuntimeError, TypeError, AttributeError):
-                found = _loss(model, batch, loss, way, training=False)
+                found = _loss(model, batch, loss, way, device)
                 if abs(found - wanted) > _NEAR_ENOUGH * max(1.0, abs(wanted)):
                     continue
-                seconds = _seconds(model, batch, loss, way) if timed else 0.0
+                seconds = _seconds(model, batch, loss, way, device) if timed else 0.0
                 if seconds * _FASTER < least:
                     best, least = way, seconds
                 if least < _TINY:
@@ -133,18 +133,18 @@ def _operations(model: Any, rows: list[dict[str, Any]]) -> float:
     return 6.0 * weights * sum(len(row["input_ids"]) for row in rows)
 
 
-def _loss(model: Any, batch: dict[str, Any], loss: Callable[..., Any], way: Way, *, training: bool) -> float:
+def _loss(model: Any, batch: dict[str, Any], loss: Callable[..., Any], way: Way, device: Device) -> float:
     import torch
 
-    with prepared(model, way, Device("cpu", "float32", 1, "trial")), torch.set_grad_enabled(training):
-        model.train(training)
-        return float(_computed(model, batch, loss, way).detach())
+    with prepared(model, way, device), torch.no_grad():
+        model.eval()
+        return float(_computed(model, batch, loss, way))
 
 
-def _seconds(model: Any, batch: dict[str, Any], loss: Callable[..., Any], way: Way) -> float:
+def _seconds(model: Any, batch: dict[str, Any], loss: Callable[..., Any], way: Way, device: Device) -> float:
     """The fastest of some steps after one that sets things up, without what changes the weights."""
     best = float("inf")
-    with prepared(model, way, Device("cpu", "float32", 1, "trial")):
+    with prepared(model, way, device):
         model.train()
         for _ in range(1 + _STEPS_TIMED):
             begin = perf_counter()

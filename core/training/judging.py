@@ -33,7 +33,7 @@ def judge_of(
 
     Args:
         loss: mean over what is wanted in a batch, as `Task.loss` gives it.
-        parts: how often memory ran out before, and batches were halved.
+        parts: a batch has so many times fewer tokens, where memory ran out before.
     """
     lengths: list[int] = rows["length"][:]
 

@@ -120,7 +120,8 @@ def fit(
     keeping = keeping or Keeping()
     state, _ = checkpoints.state(folder)
     loss, collate = task.loss(split), task.collate(model, tokenizer)
-    way = _way_of(state, device) if state else choose(model, collate, _usual_rows(train, model), loss, device)
+    with memory_is_a_user_error(spec.batch_size // keeping.parts):
+        way = _way_of(state, device) if state else choose(model, collate, _usual_rows(train), loss, device)
     batches = Batches(train["length"][:], spec.batch_size, spec.seed, keeping.parts)
     learned = _Learned(loss, _wanted(train) / batches.steps)
     steps = batches.steps * spec.epochs
@@ -133,7 +134,11 @@ def fit(
     )
     # A result that is taught further may have been better before: it is judged as it comes.
     further = spec.model.source == "run"
-    with prepared(model, way, device, forget=True) as rounded, closing(Guesses(model)) as guesses:
+    with (
+        memory_is_a_user_error(spec.batch_size // keeping.parts),
+        prepared(model, way, device, forget=True) as rounded,
+        closing(Guesses(model)) as guesses,
+    ):
         watcher = _watcher(task, spec, folder, report, signals, pace, tokenizer, keeping, learned, rounded)
         trainer = _trainer_class()(
             run=folder,
@@ -156,12 +161,11 @@ def fit(
         report(events.Planned(steps=steps, epochs=spec.epochs, parameters=parameters, trainable=changed))
         if state is not None and checkpoints.to_be_judged(folder, state):
             watcher.judge_first = trainer.evaluate
-        with memory_is_a_user_error(spec.batch_size // keeping.parts):
-            trainer.train(resume_from_checkpoint=str(state) if state else None)
-            if signals.interrupted():
-                raise InterruptedRunError
-            if watcher.best_step is None:
-                trainer.evaluate()
+        trainer.train(resume_from_checkpoint=str(state) if state else None)
+        if signals.interrupted():
+            raise InterruptedRunError
+        if watcher.best_step is None:
+            trainer.evaluate()
     fitted: Fitted = watcher.fitted(float(trainer.state.epoch or 0), way)
     return fitted
 
@@ -218,7 +222,7 @@ def _wanted(train: Any) -> float:
     return float(sum(int((np.asarray(row) != -100).sum()) for row in labels))
 
 
-def _usual_rows(train: Any, model: Any) -> list[dict[str, Any]]:
+def _usual_rows(train: Any) -> list[dict[str, Any]]:
     """Some rows of usual length and longer, for a trial, without what models are not given."""
     lengths = train["length"][:]
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
@@ -227,9 +231,9 @@ def _usual_rows(train: Any, model: Any) -> list[dict[str, Any]]:
 
 
 def _way_of(state: Path, device: Device) -> Way:
-    """As an earlier attempt computed: another way would lead to other weights."""
+    """As an earlier attempt computed: another way would lead to other weights. Only processors have several."""
     known = checkpoints.facts_of(state).get("way")
-    return Way(**known) if known else without_trial(device)
+    return Way(**known) if known and device.kind == "cpu" else without_trial(device)
 
 
 def _arguments(

@@ -172,7 +172,7 @@ def label_loss(outputs, labels):
     ],
 )
 def test_the_fastest_way_is_chosen(seconds, chosen, tmp_path, monkeypatch):
-    monkeypatch.setattr(computing, "_seconds", lambda m, b, lo, way: seconds[way.weights, way.attention])
+    monkeypatch.setattr(computing, "_seconds", lambda m, b, lo, way, on: seconds[way.weights, way.attention])
     model = opened(tmp_path, "bert", "encoder")
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     state = torch.get_rng_state()
@@ -185,12 +185,14 @@ def test_the_fastest_way_is_chosen(seconds, chosen, tmp_path, monkeypatch):
 
 
 def test_a_way_that_computes_another_loss_is_not_taken(tmp_path, monkeypatch):
-    monkeypatch.setattr(computing, "_seconds", lambda m, b, lo, way: {"bfloat16": 0.1, "autocast": 0.5}[way.weights])
+    monkeypatch.setattr(
+        computing, "_seconds", lambda m, b, lo, way, on: {"bfloat16": 0.1, "autocast": 0.5}[way.weights]
+    )
     honest = computing._loss
     monkeypatch.setattr(
         computing,
         "_loss",
-        lambda m, b, lo, way, **k: honest(m, b, lo, way, **k) * (1.5 if way.attention == "plain" else 1),
+        lambda m, b, lo, way, on: honest(m, b, lo, way, on) * (1.5 if way.attention == "plain" else 1),
     )
     model = opened(tmp_path, "bert", "encoder")
     way = choose(model, collate, rows_of("encoder"), label_loss, CPU)

@@ -9,12 +9,13 @@ import torch
 from safetensors.torch import load_file
 
 from core import events, files
+from core.device import Device
 from core.errors import UserError
 from core.runs.progress import fold
 from core.spec import ModelChoice
 from core.tasks.base import find
 from core.training import checkpoints, features
-from core.training.loop import InterruptedRunError
+from core.training.loop import InterruptedRunError, _way_of
 from tests.ways import LANGUAGES, House, Way
 
 pytestmark = pytest.mark.real
@@ -296,3 +297,18 @@ def test_a_run_goes_on_in_the_way_to_compute_in_which_it_began_and_the_report_sa
     monkeypatch.setattr("core.training.loop.choose", lambda *given: pytest.fail("chosen anew"))
     assert house.go_on(spec, folder)["training_way"] == began
     assert began["tried"] >= 2
+
+
+def test_memory_that_runs_out_while_ways_are_tried_is_said_as_such(house, model, monkeypatch):
+    def fails(*given):
+        raise RuntimeError("not enough memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr("core.training.computing._loss", fails)
+    with pytest.raises(UserError, match="out_of_memory"):
+        house.train(house.spec(Way("classification", "bert", "full"), model("bert"), epochs=1))
+
+
+def test_a_run_that_began_on_a_processor_goes_on_elsewhere_in_the_way_that_works_there(tmp_path):
+    files.write_json(tmp_path / checkpoints.FACTS, {"way": {"weights": "bfloat16", "attention": "plain"}})
+    assert _way_of(tmp_path, Device("cuda", "bfloat16", 2, "test")).weights == "autocast"
+    assert _way_of(tmp_path, Device("cpu", "bfloat16", 2, "test")).attention == "plain"
