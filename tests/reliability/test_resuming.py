@@ -312,3 +312,13 @@ def test_a_run_that_began_on_a_processor_goes_on_elsewhere_in_the_way_that_works
     files.write_json(tmp_path / checkpoints.FACTS, {"way": {"weights": "bfloat16", "attention": "plain"}})
     assert _way_of(tmp_path, Device("cuda", "bfloat16", 2, "test")).weights == "autocast"
     assert _way_of(tmp_path, Device("cpu", "bfloat16", 2, "test")).attention == "plain"
+
+
+def test_what_is_kept_are_the_exact_weights_and_not_those_that_were_computed_with(house, model, monkeypatch):
+    monkeypatch.setattr("core.training.run.detect", lambda: Device("cpu", "bfloat16", 1, "test"))
+    report, folder = house.train(house.spec(Way("classification", "bert", "full"), model("bert"), epochs=1))
+    assert report["training_way"]["weights"] == "bfloat16"
+    kept = load_file(folder / "model" / "model.safetensors")
+    assert {weight.dtype for weight in kept.values()} == {torch.float32}
+    finer = [name for name, weight in kept.items() if not torch.equal(weight, weight.bfloat16().float())]
+    assert len(finer) > len(kept) / 2
