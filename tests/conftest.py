@@ -49,7 +49,7 @@ def _csv_limit() -> None:
 @pytest.fixture(autouse=True)
 def _equal_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which way to compute is the fastest here and now must not decide whether two trainings are alike."""
-    monkeypatch.setattr("core.training.computing._seconds", lambda *given: 0.0)
+    monkeypatch.setattr("core.training.precision._seconds", lambda *given: 0.0)
 
 
 @pytest.hookimpl(wrapper=True)

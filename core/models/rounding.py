@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from core.models.adapting import is_adapted
-from core.models.attending import short_attention
+from core.models.attention import short_attention
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -22,10 +22,10 @@ from core.spec import TrainSpec
 from core.tasks.base import Task
 from core.training import checkpoints
 from core.training.batching import Batches
-from core.training.computing import Way, choose, prepared, without_trial
-from core.training.guessing import Guesses
-from core.training.judging import judge_of
+from core.training.logits import Guesses
 from core.training.pace import Pace
+from core.training.precision import Way, choose, prepared, without_trial
+from core.training.validation import judge_of
 
 if TYPE_CHECKING:
     from core.data.preparing import Split
@@ -50,7 +50,7 @@ class Fitted:
         epochs_done: passes over the training rows, also partial ones.
         stopped: whether it ended early.
         diverged: whether that was because the loss was no number any more.
-        way: how steps were computed, see `core.training.computing.Way`.
+        way: how steps were computed, see `core.training.precision.Way`.
     """
 
     best_epoch: float

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from core import files
 from core.models.rounding import Rounded, Unrounded
-from core.training import checkpoints, judging
+from core.training import checkpoints, validation
 from core.training.batching import Batches
-from core.training.guessing import Guesses
-from core.training.stepping import optimizer
+from core.training.logits import Guesses
+from core.training.optimizer import optimizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,7 @@ def trainer_class() -> "Callable[..., Trainer]":
             batches: Batches,
             rounded: Rounded | Unrounded,
             guesses: Guesses,
-            judge: "judging.Judge",
+            judge: "validation.Judge",
             **given: Any,
         ) -> None:
             super().__init__(**given)

@@ -8,9 +8,9 @@ from datasets import Dataset
 
 from core.device import Device
 from core.tasks.base import find
-from core.training.computing import Way
-from core.training.judging import judge_of
 from core.training.loop import _Learned
+from core.training.precision import Way
+from core.training.validation import judge_of
 
 
 def loss(outputs, labels):

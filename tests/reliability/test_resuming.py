@@ -303,7 +303,7 @@ def test_memory_that_runs_out_while_ways_are_tried_is_said_as_such(house, model,
     def fails(*given):
         raise RuntimeError("not enough memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr("core.training.computing._loss", fails)
+    monkeypatch.setattr("core.training.precision._loss", fails)
     with pytest.raises(UserError, match="out_of_memory"):
         house.train(house.spec(Way("classification", "bert", "full"), model("bert"), epochs=1))
 

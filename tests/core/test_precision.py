@@ -11,16 +11,16 @@ from transformers import (
 )
 
 from core.device import Device
-from core.models import attending
+from core.models import attention
 from core.models.adapting import adapt
-from core.models.attending import attend, short_attention
+from core.models.attention import attend, short_attention
 from core.spec import DataChoice, build
 from core.tasks._batches import training_batch
 from core.tasks.base import find
-from core.training import computing
-from core.training.computing import Way, choose, prepared
-from core.training.dropping import cheap_dropout
-from core.training.guessing import Guesses
+from core.training import precision
+from core.training.dropout import cheap_dropout
+from core.training.logits import Guesses
+from core.training.precision import Way, choose, prepared
 from tests import tiny
 
 CPU = Device("cpu", "bfloat16", 1, "test")
@@ -60,13 +60,13 @@ def test_short_texts_multiplied_out_give_the_same_logits_and_gradients(family, k
     model, given = opened(tmp_path, family, kind), batch(kind)
     wanted, gradients = logits_and_gradients(model, given)
     used = []
-    honest = attending.attend
+    honest = attention.attend
     with short_attention(model), pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.functional, "scaled_dot_product_attention", lambda *a, **k: pytest.fail("fused"))
-        patch.setattr(attending, "attend", lambda *a, **k: used.append(1) or honest(*a, **k))
-        attending._register()
+        patch.setattr(attention, "attend", lambda *a, **k: used.append(1) or honest(*a, **k))
+        attention._register()
         found, others = logits_and_gradients(model, given)
-    attending._register()
+    attention._register()
     assert used
     seen = given["attention_mask"].bool() if kind == "decoder" else slice(None)
     torch.testing.assert_close(found[seen], wanted[seen], rtol=1e-4, atol=1e-5)
@@ -96,10 +96,10 @@ def test_longer_texts_go_the_fused_way(monkeypatch):
         "scaled_dot_product_attention",
         lambda *a, **k: asked.append(a[0].shape[2]) or honest(*a, **k),
     )
-    for tokens in (attending.LONGEST, attending.LONGEST + 1):
+    for tokens in (attention.LONGEST, attention.LONGEST + 1):
         given = torch.randn(1, 2, tokens, 4)
         attend(module, given, given, given, None)
-    assert asked == [attending.LONGEST + 1]
+    assert asked == [attention.LONGEST + 1]
 
 
 def test_a_family_with_an_attention_of_its_own_says_so():
@@ -172,7 +172,7 @@ def label_loss(outputs, labels):
     ],
 )
 def test_the_fastest_way_is_chosen(seconds, chosen, tmp_path, monkeypatch):
-    monkeypatch.setattr(computing, "_seconds", lambda m, b, lo, way, on: seconds[way.weights, way.attention])
+    monkeypatch.setattr(precision, "_seconds", lambda m, b, lo, way, on: seconds[way.weights, way.attention])
     model = opened(tmp_path, "bert", "encoder")
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     state = torch.get_rng_state()
@@ -186,11 +186,11 @@ def test_the_fastest_way_is_chosen(seconds, chosen, tmp_path, monkeypatch):
 
 def test_a_way_that_computes_another_loss_is_not_taken(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        computing, "_seconds", lambda m, b, lo, way, on: {"bfloat16": 0.1, "autocast": 0.5}[way.weights]
+        precision, "_seconds", lambda m, b, lo, way, on: {"bfloat16": 0.1, "autocast": 0.5}[way.weights]
     )
-    honest = computing._loss
+    honest = precision._loss
     monkeypatch.setattr(
-        computing,
+        precision,
         "_loss",
         lambda m, b, lo, way, on: honest(m, b, lo, way, on) * (1.5 if way.attention == "plain" else 1),
     )
@@ -203,8 +203,8 @@ def test_a_family_that_can_do_nothing_else_goes_the_way_that_works_for_all(tmp_p
     def refuses(model, **more):
         raise RuntimeError("expected m1 and m2 to have the same dtype")
 
-    monkeypatch.setattr(computing, "Rounded", refuses)
-    monkeypatch.setattr(computing, "_seconds", lambda *given: 0.2)
+    monkeypatch.setattr(precision, "Rounded", refuses)
+    monkeypatch.setattr(precision, "_seconds", lambda *given: 0.2)
     model = opened(tmp_path, "bert", "encoder")
     assert choose(model, collate, rows_of("encoder"), label_loss, CPU).weights == "autocast"
 
@@ -216,8 +216,8 @@ def test_exact_numbers_stay_exact_where_they_are_as_fast(tmp_path):
 
 
 def test_steps_that_cost_too_much_are_not_timed_but_the_loss_is_checked(tmp_path, monkeypatch):
-    monkeypatch.setattr(computing, "_TOO_COSTLY", 1.0)
-    monkeypatch.setattr(computing, "_seconds", lambda *given: pytest.fail("timed"))
+    monkeypatch.setattr(precision, "_TOO_COSTLY", 1.0)
+    monkeypatch.setattr(precision, "_seconds", lambda *given: pytest.fail("timed"))
     model = opened(tmp_path, "bert", "encoder")
     way = choose(model, collate, rows_of("encoder"), label_loss, CPU)
     assert (way.weights, way.attention, way.seconds) == ("bfloat16", "plain", 0.0)

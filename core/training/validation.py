@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from core.device import Device
 from core.tasks._batches import IGNORED, batches
 from core.tasks.base import Task
-from core.training.computing import Way
+from core.training.precision import Way
 
 if TYPE_CHECKING:
     import numpy as np

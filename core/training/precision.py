@@ -7,10 +7,10 @@ from time import perf_counter
 from typing import Any, Literal
 
 from core.device import Device
-from core.models.attending import short_attention
+from core.models.attention import short_attention
 from core.models.rounding import Rounded, Unrounded
-from core.training.dropping import cheap_dropout
-from core.training.stepping import large_tables
+from core.training.dropout import cheap_dropout
+from core.training.optimizer import large_tables
 
 # What a trial step may cost, in multiplications and additions: about a third of a second on two cores.
 _TRIAL_OPERATIONS = 5e10

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from core.models.rounding import Rounded, Unrounded
-from core.training.stepping import large_tables, optimizer
+from core.training.optimizer import large_tables, optimizer
 
 ROWS, WIDTH = 40, 6
 
