@@ -141,7 +141,10 @@ def child_environment(settings: Settings, *, online: bool = False) -> dict[str, 
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
+        "TOKENIZERS_PARALLELISM": "true",
+        # Each shape of a matrix product is compiled and kept, a megabyte each; what is kept serves one step after all.
+        "LRU_CACHE_CAPACITY": "64",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
         "OPENBLAS_NUM_THREADS": "2",  # it reserves address space for each thread, which counts against a child's limit
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",

@@ -127,6 +127,8 @@ class TrainSpec(Frozen):
         method: what is changed. `full`: every weight that is not frozen; `lora`: small matrices beside the weights;
             `head`: the classification head alone; `quick`: a linear head on features that are computed once; `few`:
             texts of a class are drawn together first (contrastive), then a linear head: for few examples.
+        larger_batches: whether a trial may make batches larger where that is faster, and steps with them: see
+            `core.training.batch_size`.
         max_length: tokens that are read of an example; of an encoder-decoder its source, of a decoder-only model prompt
             and answer together.
         max_target_length: tokens of an answer that are learned from.
@@ -151,6 +153,7 @@ class TrainSpec(Frozen):
     learning_rate: Annotated[float, Field(ge=1e-6, le=1e-2), Knob(scale="log")] = 5e-5
     batch_size: Annotated[int, Field(ge=1, le=128), Knob(choices=(4, 8, 16, 32, 64, 128))] = 16
     epochs: Annotated[int, Field(ge=1, le=50), Knob()] = 4
+    larger_batches: Annotated[bool, Switch()] = False
     max_length: Annotated[int, Field(ge=8, le=8192), Knob(choices=(32, 64, 128, 256, 512))] = 128
     weight_decay: Annotated[float, Field(ge=0, le=0.3), Knob(step=0.01)] = 0.01
     warmup_ratio: Annotated[float, Field(ge=0, le=0.5), Knob(step=0.05)] = 0.1

@@ -15,8 +15,9 @@ from core.tasks._batches import IGNORED, batches, is_seq2seq, padded, training_b
 if TYPE_CHECKING:
     from core.device import Device
 
-# Tokens that a batch may come to while it is written: the keys and values of all of them stay in memory.
-_TOKENS_WRITTEN = {"cpu": 8192, "cuda": 65536, "mps": 16384}
+# Bytes that the keys and values of a batch may come to while it is written, and tokens at least.
+_BYTES_WRITTEN = {"cpu": 3 * 2**27, "cuda": 3 * 2**30, "mps": 3 * 2**28}
+_LEAST_TOKENS = 1024
 _ROWS_WRITTEN = 32
 # Prompts for which it is worth finding out whether a model writes row by row.
 _WORTH_ROWS = 4
@@ -101,7 +102,7 @@ def _answers(
     writing: Writing,
 ) -> Iterator[list[tuple[int, list[int]]]]:
     """Places of prompts and the tokens of their answers as they end: row by row, where the model allows it."""
-    most = _TOKENS_WRITTEN[device.kind]
+    most = tokens_held(model, device)
     if len(prompts) >= _WORTH_ROWS and writing.beams == 1 and not is_seq2seq(model):
         from core.tasks import _writing_rows
 
@@ -125,6 +126,17 @@ def _answers(
         with _computing(device):
             rows = _generate(model, tokenizer, [prompts[place] for place in places], config, writing)
         yield list(zip(places, rows, strict=True))
+
+
+def tokens_held(model: Any, device: "Device") -> int:
+    """Tokens that a batch may come to while it is written: the keys and values of all of them stay in memory."""
+    config = model.config.get_text_config(decoder=True)
+    heads = getattr(config, "num_attention_heads", 0) or 1  # a family without attention keeps less
+    own = getattr(config, "num_key_value_heads", None) or heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    numbers = int(2 * config.num_hidden_layers * own * width)
+    bytes_each = 2 if device.precision == "bfloat16" else 4
+    return max(_LEAST_TOKENS, _BYTES_WRITTEN[device.kind] // (numbers * bytes_each))
 
 
 def _computed(device: "Device", found: Iterator[Any]) -> Iterator[Any]:

@@ -4,7 +4,7 @@ from core.spec import knobs, switches
 
 # What every kind of training needs.
 _ALWAYS = frozenset({"max_length", "seed", "validation_fraction", "test_fraction", "method"})
-_STEPS = frozenset({"learning_rate", "batch_size", "epochs", "weight_decay", "warmup_ratio"})
+_STEPS = frozenset({"learning_rate", "batch_size", "larger_batches", "epochs", "weight_decay", "warmup_ratio"})
 _FREEZING = frozenset({"freeze_embeddings", "freeze_layers"})
 _LORA = frozenset(
     {

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from core import files
@@ -15,8 +16,10 @@ from core.tasks.base import Task
 if TYPE_CHECKING:
     import pandas as pd
 
-# Written answers take seconds each, labels milliseconds.
+# Rows of the first part: written answers take seconds each, labels milliseconds.
 _WRITTEN_ROWS, _OTHER_ROWS = 32, 2048
+# Later parts have as many rows as are answered in so many seconds: more at once are faster, fewer lose less.
+_SECONDS = 60.0
 
 
 def answer(
@@ -38,20 +41,21 @@ def answer(
     Raises:
         UserError: `disk_full`.
     """
-    size = _WRITTEN_ROWS if task.writes else _OTHER_ROWS
-    found = Answers()
+    size, found = _WRITTEN_ROWS if task.writes else _OTHER_ROWS, Answers()
     folder.mkdir(parents=True, exist_ok=True)
-    for begin in range(0, len(rows), size):
-        some, path = rows.iloc[begin : begin + size], folder / f"{begin}.json"
+    while (begin := len(found.predictions)) < len(rows):
+        path = folder / f"{begin}.json"
         part = _read(path)
         if part is None:
+            started, some = monotonic(), rows.iloc[begin : begin + size]
             told = _shifted(tell, begin, len(rows))
             part = task.answer(model, tokenizer, some.reset_index(drop=True), spec, device, told)
             with suppress(ValueError):  # a loss that is no number cannot be written: the part is worked out again
                 files.write_json(path, asdict(part))
+            size = max(size, int(_SECONDS * len(some) / max(monotonic() - started, 1e-3)))
         found.predictions.extend(part.predictions)
         found.token_losses.extend(part.token_losses)
-        tell(begin + len(some), len(rows))
+        tell(len(found.predictions), len(rows))
     return found
 
 
@@ -63,9 +67,8 @@ def _read(path: Path) -> Answers | None:
     """The part that was kept; None where there is none, or where it is damaged."""
     try:
         kept = files.read_json(path)
-        return Answers(
-            [_prediction(told) for told in kept["predictions"]], [(float(a), b, c) for a, b, c in kept["token_losses"]]
-        )
+        predictions = [_prediction(told) for told in kept["predictions"]]
+        return Answers(predictions, [(float(a), b, c) for a, b, c in kept["token_losses"]]) if predictions else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

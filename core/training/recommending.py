@@ -100,7 +100,7 @@ def recommend(
     if not task:
         return advice
     advice |= {name: Advice(knob.default, "usual_value") for name, knob in knobs("adapting").items()}
-    advice |= {"method": advised}
+    advice |= {"method": advised, "larger_batches": Advice(True, "batch_by_trial", {"rows": rows})}
     return advice | (_answer_lengths(case) if case.writes else {})
 
 

@@ -3,6 +3,7 @@
 import copy
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from core.errors import UserError
 from core.models.opening import open_model
 from core.spec import Writing
 from core.tasks._batches import IGNORED, batches, padded, token_accuracy, token_loss, training_batch
-from core.tasks._generation import settings, token_losses, write, write_streaming
+from core.tasks._generation import settings, token_losses, tokens_held, write, write_streaming
 from tests import tiny
 
 EXACT = Device("cpu", "float32", 1, "test")
@@ -290,3 +291,18 @@ def test_a_training_batch_has_the_loss_of_its_tokens(kind: str, request: pytest.
     assert token_loss(outputs, labels, 2 * tokens).item() == pytest.approx(token_loss(outputs, labels).item() / 2)
     right = sum(hits for _, _, hits in found) / tokens
     assert token_accuracy(outputs.logits.argmax(-1).numpy(), labels.numpy()) == pytest.approx(right)
+
+
+@pytest.mark.parametrize(
+    ("own", "precision", "tokens"),
+    [
+        ({"num_key_value_heads": 3, "head_dim": 64}, "bfloat16", 3 * 2**27 // (2 * 30 * 3 * 64 * 2)),
+        ({"num_key_value_heads": 3, "head_dim": 64}, "float32", 3 * 2**27 // (2 * 30 * 3 * 64 * 4)),
+        ({}, "bfloat16", 3 * 2**27 // (2 * 30 * 576 * 2)),
+        ({"head_dim": 40_000}, "float32", 1024),
+    ],
+)
+def test_keys_and_values_that_are_held_come_to_so_many_bytes(own, precision, tokens):
+    config = SimpleNamespace(num_attention_heads=9, hidden_size=576, num_hidden_layers=30, **own)
+    config.get_text_config = lambda decoder: config
+    assert tokens_held(SimpleNamespace(config=config), Device("cpu", precision, 1, "test")) == tokens

@@ -11,7 +11,7 @@ from ui.page import Page, Tab, Visit
 from ui.readiness import card
 from ui.tabs.shared import heading, top
 
-MAIN = ("learning_rate", "epochs", "batch_size", "max_length", "max_target_length")
+MAIN = ("learning_rate", "epochs", "batch_size", "larger_batches", "max_length", "max_target_length")
 READING = ("source_language", "target_language", "instruction", "truncation", "packing")
 MORE = tuple(name for name in all_knobs("training") if name not in MAIN)
 WRITING = (*all_knobs("writing"), *switches("writing"))

@@ -1,0 +1,99 @@
+"""Larger batches: only where they are faster, and where enough steps are left."""
+
+import pytest
+import torch
+from datasets import Dataset
+
+from core.device import Device
+from core.spec import DataChoice, build
+from core.training import batch_size, checkpoints
+from core.training.batch_size import Asked, rate_factor, rows_together
+from core.training.loop import _way_of, arguments
+from core.training.precision import Way
+from tests import tiny
+
+CPU = Device("cpu", "float32", 1, "test")
+FAST = {8: 0.8, 16: 1.2, 32: 2.0, 64: 3.9, 128: 7.9}
+
+
+@pytest.fixture
+def model(tmp_path):
+    from transformers import AutoModelForSequenceClassification
+
+    return AutoModelForSequenceClassification.from_pretrained(tiny.encoder(tmp_path, "bert"), num_labels=3)
+
+
+def rows(count, tokens=4):
+    ids = [[5] * (tokens + place % 3) for place in range(count)]
+    return Dataset.from_dict({"input_ids": ids, "labels": [0] * count, "length": list(map(len, ids))})
+
+
+def collate(some):
+    assert "length" not in some[0]
+    width = max(len(row["input_ids"]) for row in some)
+    return {
+        "input_ids": torch.tensor([row["input_ids"] + [0] * (width - len(row["input_ids"])) for row in some]),
+        "labels": torch.tensor([row["labels"] for row in some]),
+    }
+
+
+def loss(outputs, labels):
+    return torch.nn.functional.cross_entropy(outputs["logits"], labels)
+
+
+def chosen(model, train, asked, device=CPU):
+    return rows_together(model, collate, train, loss, Way(), device, asked)
+
+
+def test_batches_grow_as_long_as_a_row_becomes_a_tenth_cheaper(model, monkeypatch):
+    tried = []
+    monkeypatch.setattr(batch_size, "_seconds", lambda m, b, *given: tried.append(len(b["labels"])) or FAST[tried[-1]])
+    assert chosen(model, rows(4000), Asked(8, 10)) == 32
+    assert tried == [8, 16, 32, 64]
+
+
+def test_enough_steps_are_left(model, monkeypatch):
+    monkeypatch.setattr(batch_size, "_seconds", lambda m, b, *given: 1.0)
+    assert chosen(model, rows(1000), Asked(16, 10)) == 32  # 1000 * 10 / 64 is below 200
+    monkeypatch.setattr(batch_size, "_seconds", lambda *given: pytest.fail("nothing to try"))
+    assert chosen(model, rows(300), Asked(16, 10)) == 16
+
+
+def test_long_texts_are_not_read_by_the_hundred(model, monkeypatch):
+    monkeypatch.setattr(batch_size, "_seconds", lambda m, b, *given: 1.0)
+    assert chosen(model, rows(1200, tokens=39), Asked(8, 30)) == 32  # 64 x 40 tokens are more than 1,536
+
+
+def test_the_trial_is_of_rows_of_middle_length(model, monkeypatch):
+    seen = []
+    monkeypatch.setattr(batch_size, "_seconds", lambda m, b, *given: seen.append(b["input_ids"].shape) or 1.0)
+    ids = [[5] * (1 + place % 9) for place in range(900)]
+    train = Dataset.from_dict({"input_ids": ids, "labels": [0] * 900, "length": list(map(len, ids))})
+    assert chosen(model, train, Asked(16, 8)) == 32
+    assert seen == [(16, 5), (32, 5)]
+
+
+def test_the_trial_leaves_model_and_chance_as_they_were(model):
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    torch.manual_seed(5)
+    drawn = torch.get_rng_state()
+    assert chosen(model, rows(800), Asked(4, 2)) in (4, 8)
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert all(torch.equal(weight, before[name]) and weight.grad is None for name, weight in model.named_parameters())
+
+
+def test_steps_grow_with_the_root_of_the_batch(tmp_path):
+    assert rate_factor(64, 16) == 2
+    assert rate_factor(16, 16) == 1
+    spec = build(data=DataChoice(table="0" * 64, columns={"text": "t", "label": "l"}), learning_rate=1e-4)
+    told = arguments(spec, CPU, Way(rows=64), tmp_path, 5, 1, begin_judged=False)
+    assert told.learning_rate == pytest.approx(2e-4)
+    assert told.per_device_train_batch_size == 64
+    told = arguments(spec, CPU, Way(), tmp_path, 5, 1, begin_judged=False)
+    assert (told.learning_rate, told.per_device_train_batch_size) == (1e-4, 16)
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_a_run_that_goes_on_has_the_batches_that_it_had(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "facts_of", lambda state: {"way": Way(rows=64, weights="bfloat16").as_dict()})
+    assert _way_of(tmp_path, Device(kind, "bfloat16", 1, "test")).rows == 64
