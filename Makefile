@@ -53,8 +53,10 @@ lint: $(VENV)/development
 
 bench: $(VENV)/development
 	$(BIN)/python -m benchmarks.training_speed --work long --rows 800
-	$(BIN)/python -m benchmarks.training_speed --work short
-	$(BIN)/python -m benchmarks.writing_speed
+	$(BIN)/python -m benchmarks.training_speed --work short --against plain padded
+	$(BIN)/python -m benchmarks.lora_speed
+	$(BIN)/python -m benchmarks.generation_speed --work chat
+	$(BIN)/python -m benchmarks.generation_speed --work summary
 	$(BIN)/python -m benchmarks.prediction_speed
 	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.answer

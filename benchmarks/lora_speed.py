@@ -3,15 +3,14 @@
 Docstring body -> first line with SmolLM2-135M. Each training runs in a fresh process, in turn with the other, from
 encoded rows to the trained model; both read the same tokens and learn the same ones. Quote the median ratio.
 
-    python -m benchmarks.writing_speed [--runs 3] [--rows 160] [--epochs 1]
+    python -m benchmarks.lora_speed [--turns 3] [--rows 160] [--epochs 1]
 """
 
 import argparse
 import json
 import math
+import pickle
 import resource
-import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,11 +18,12 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.docstrings import first_lines
+from benchmarks.turns import alternate, compare
 from core.data.preparing import Split
 from core.data.store import TableStore
 from core.models import starters
 from core.quiet import quiet_libraries
-from core.settings import Limits, Settings, child_environment
+from core.settings import Limits, Settings
 from core.spec import DataChoice, ModelChoice, TrainSpec, build
 from core.tasks.base import find
 
@@ -116,14 +116,9 @@ def script(split: Split, spec: TrainSpec, settings: Settings, home: Path) -> tup
     return perf_counter() - begin, model.merge_and_unload(), tokenizer, tokens
 
 
-def one(given: argparse.Namespace) -> None:
-    """A single timed run, in a process of its own; JSON on the last line."""
-    quiet_libraries()
-    from core.device import Device
-    from core.tasks._generation import token_losses
-
-    settings, task = Settings(home=Path(given.home), limits=Limits(free_disk=0)), find("summarization")
-    spec = build(
+def spec_of(given: argparse.Namespace) -> TrainSpec:
+    """What both are told."""
+    return build(
         task="summarization",
         data=DataChoice(table="0" * 64, columns=_COLUMNS),
         model=ModelChoice(source="starter", name="smollm2"),
@@ -136,8 +131,18 @@ def one(given: argparse.Namespace) -> None:
         validation_fraction=0.1,
         test_fraction=0.2,
     )
+
+
+def one(given: argparse.Namespace) -> None:
+    """A single timed run, in a process of its own; JSON on the last line."""
+    quiet_libraries()
+    from core.device import Device
+    from core.tasks._generation import token_losses
+
+    settings, task = Settings(home=Path(given.home), limits=Limits(free_disk=0)), find("summarization")
+    split: Split = pickle.loads((settings.home / "split.pickle").read_bytes())
+    spec = spec_of(given)
     with tempfile.TemporaryDirectory(dir=given.home) as folder:
-        split = rows(given, settings, spec)
         train = {"ours": ours, "script": script}[given.one]
         seconds, model, tokenizer, tokens = train(split, spec, settings, Path(folder))
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -146,19 +151,19 @@ def one(given: argparse.Namespace) -> None:
     wanted = sum(count for _, count, _ in losses)
     found = {
         "seconds": round(seconds, 1),
-        "tokens_per_second": round(tokens * given.epochs / seconds),
+        "per_second": round(tokens * given.epochs / seconds),
         "memory_gib": round(memory, 2),
-        "test_perplexity": round(math.exp(sum(total for total, _, _ in losses) / wanted), 3),
-        "test_token_accuracy": round(sum(right for _, _, right in losses) / wanted, 4),
+        "score": round(sum(right for _, _, right in losses) / wanted, 4),
+        "perplexity": round(math.exp(sum(total for total, _, _ in losses) / wanted), 3),
     }
     print(json.dumps(found))
 
 
 def main() -> None:
-    """Run both in turn and print the median ratio."""
+    """Run both in turn and print the median ratio; the score is the share of test tokens that are guessed."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--rows", type=int, default=160)
-    flags.add_argument("--runs", type=int, default=3)
+    flags.add_argument("--turns", type=int, default=3)
     flags.add_argument("--epochs", type=int, default=1)
     flags.add_argument("--one", choices=_KINDS, help=argparse.SUPPRESS)
     flags.add_argument("--home", help=argparse.SUPPRESS)
@@ -166,30 +171,12 @@ def main() -> None:
     if given.one:
         one(given)
         return
-    found: dict[str, list[dict[str, float]]] = {kind: [] for kind in _KINDS}
     with tempfile.TemporaryDirectory() as home:
         settings = Settings(home=Path(home), limits=Limits(free_disk=0))
         starters.prepare("smollm2", settings)
-        for turn in range(given.runs):
-            for kind in _KINDS if turn % 2 == 0 else _KINDS[::-1]:
-                found[kind].append(_child(kind, settings))
-                print(f"{kind:6}", json.dumps(found[kind][-1]), flush=True)
-    ratios = [s["seconds"] / o["seconds"] for s, o in zip(found["script"], found["ours"], strict=True)]
-    for kind, results in found.items():
-        middle = {name: round(statistics.median(r[name] for r in results), 3) for name in results[0]}
-        print(f"{kind:6} median {json.dumps(middle)}")
-    print(f"ours is {statistics.median(ratios):.2f} times as fast (from {min(ratios):.2f} to {max(ratios):.2f})")
-
-
-def _child(kind: str, settings: Settings) -> dict[str, float]:
-    command = [
-        sys.executable, "-m", "benchmarks.writing_speed", "--one", kind, "--home", str(settings.home), *sys.argv[1:],
-    ]  # fmt: skip
-    done = subprocess.run(
-        command, env=child_environment(settings), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
-    )
-    answer: dict[str, float] = json.loads(done.stdout.decode().splitlines()[-1])
-    return answer
+        (settings.home / "split.pickle").write_bytes(pickle.dumps(rows(given, settings, spec_of(given))))
+        found = alternate("benchmarks.lora_speed", _KINDS, given.turns, settings)
+    compare("SmolLM2 LoRA, tokens", "ours", found)
 
 
 if __name__ == "__main__":

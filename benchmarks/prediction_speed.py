@@ -7,8 +7,6 @@ the median ratio: machines are noisy.
 """
 
 import argparse
-import json
-import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +14,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.docstrings import LIBRARIES, table
+from benchmarks.turns import Result, compare
 from core.quiet import quiet_libraries
 from core.tasks.base import find
 
@@ -80,14 +79,15 @@ def main() -> None:
                 begin = perf_counter()
                 answers[name] = ways[name]()
                 seconds[name].append(perf_counter() - begin)
+    found: dict[str, list[Result]] = {}
     for name in ways:
-        right = sum(a == b for a, b in zip(answers[name], labels, strict=True))
-        alike = sum(a == b for a, b in zip(answers[name], answers["defaults"], strict=True))
-        speed = len(texts) / statistics.median(seconds[name])
-        print(f"{name:9}", json.dumps({"rows_per_second": round(speed, 1), "right": right, "as_defaults": alike}))
-    for name in ("defaults", "batches"):
-        ratio = statistics.median(a / b for a, b in zip(seconds[name], seconds["ours"], strict=True))
-        print(f"ours is {ratio:.2f} times as fast as the pipeline with {name}, {len(texts)} texts")
+        right = sum(a == b for a, b in zip(answers[name], labels, strict=True)) / len(labels)
+        found[name] = [
+            {"seconds": one, "per_second": round(len(texts) / one, 1), "score": right} for one in seconds[name]
+        ]
+    alike = sum(a == b for a, b in zip(answers["ours"], answers["defaults"], strict=True))
+    compare(f"MiniLM answers {len(texts)} texts", "ours", found)
+    print(f"{alike} of {len(texts)} answers are those of the pipeline with its defaults")
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ validation. Quote the median ratio: machines are noisy. The share is that of use
 weight of a layer and token, and those of attention, without padding) in the rate of bfloat16 matrix products that the
 same process measures.
 
-    python -m benchmarks.training_speed [--work long|short] [--against plain|padded] [--runs 3] [--rows 1600]
+    python -m benchmarks.training_speed [--work long|short] [--against plain padded] [--turns 3] [--rows 1600]
 """
 
 import argparse
 import json
+import pickle
 import resource
-import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,10 +19,11 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.docstrings import LIBRARIES, table
+from benchmarks.turns import alternate, compare, product_rate
 from core.data.preparing import Split, prepare
 from core.data.store import TableStore
 from core.quiet import quiet_libraries
-from core.settings import Settings, child_environment
+from core.settings import Limits, Settings
 from core.spec import DataChoice, TrainSpec, build
 from core.tasks.base import find
 
@@ -32,14 +32,14 @@ _WORDS = {"long": 10**6, "short": 12}
 _ROWS = {"ours": 16, "plain": 16, "padded": 8}
 
 
-def rows(given: argparse.Namespace, home: Path) -> Split:
+def rows(given: argparse.Namespace, settings: Settings) -> Split:
     """Docstrings and the library that each comes from, cut after some words, cleaned and divided."""
     frame = table(-(-given.rows // len(LIBRARIES)))
     frame["text"] = [" ".join(text.split()[: _WORDS[given.work]]) for text in frame["text"]]
-    frame.to_csv(home / "rows.csv", index=False)
-    settings = Settings(home=home)
+    path = settings.home / "rows.csv"
+    frame.to_csv(path, index=False)
     tables = TableStore(settings)
-    kept = tables.add(home / "rows.csv", "local", "rows.csv")
+    kept = tables.add(path, "local", path.name)
     return prepare(
         tables.frame(kept.id, "local"),
         {"text": "text", "label": "label"},
@@ -135,97 +135,60 @@ def useful_operations(model: Any, tokenizer: Any, texts: list[str], max_length: 
     return sum(6.0 * weights * n + 3 * 2 * 2 * layers * width * n * n for n in lengths)
 
 
-def product_rate() -> float:
-    """Operations per second of bfloat16 matrix products of this model's shape, the best of many."""
-    import torch
-
-    left, right = torch.randn(2048, 384).bfloat16(), torch.randn(384, 1536).bfloat16()
-    best = float("inf")
-    for _ in range(60):
-        begin = perf_counter()
-        left @ right
-        best = min(best, perf_counter() - begin)
-    return 2 * 2048 * 384 * 1536 / best
-
-
 def one(given: argparse.Namespace) -> None:
     """A single timed run, in a process of its own; JSON on the last line."""
     quiet_libraries()
+    from core.device import Device
     from core.evaluation.metrics import classification_scores
 
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        split, task = rows(given, home), find("classification")
-        data = DataChoice(table="0" * 64, columns={"text": "text", "label": "label"})
-        size = given.batch or _ROWS[given.one]
-        spec = build(data=data, learning_rate=given.rate, epochs=given.epochs, max_length=256, batch_size=size)
+    home, task = Path(given.home), find("classification")
+    split: Split = pickle.loads((home / "split.pickle").read_bytes())
+    data = DataChoice(table="0" * 64, columns={"text": "text", "label": "label"})
+    size = given.batch or _ROWS[given.one]
+    spec = build(data=data, learning_rate=given.rate, epochs=given.epochs, max_length=256, batch_size=size)
+    spec = spec.model_copy(update={"larger_batches": given.one == "ours" and not given.batch})
+    with tempfile.TemporaryDirectory(dir=home) as folder:
         if given.one == "ours":
-            seconds, model, tokenizer = ours(split, spec, home)
+            seconds, model, tokenizer = ours(split, spec, Path(folder))
         else:
-            seconds, model, tokenizer = script(split, spec, home, padded=given.one == "padded")
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        rate = product_rate()
-        from core.device import Device
-
-        answers = task.predict(model, tokenizer, split.test["text"].tolist(), Device("cpu", "float32", 2, "same"))
-        number = {label: i for i, label in enumerate(split.labels)}
-        told = [[number[label] for label in labels] for labels in (split.test["label"], [a.answer for a in answers])]
-        scores = classification_scores(*told)
-        operations = given.epochs * useful_operations(model, tokenizer, split.train["text"].tolist(), spec.max_length)
-    print(
-        json.dumps(
-            {
-                "seconds": round(seconds, 1),
-                "rows_per_second": round(len(split.train) * given.epochs / seconds, 1),
-                "gflops": round(operations / seconds / 1e9),
-                "share": round(operations / seconds / rate, 3),
-                "memory_gib": round(memory, 2),
-                "accuracy": round(scores["accuracy"], 4),
-                "macro_f1": round(scores["macro_f1"], 4),
-            }
-        )
-    )
+            seconds, model, tokenizer = script(split, spec, Path(folder), padded=given.one == "padded")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    rate = product_rate()
+    answers = task.predict(model, tokenizer, split.test["text"].tolist(), Device("cpu", "float32", 2, "same"))
+    number = {label: i for i, label in enumerate(split.labels)}
+    told = [[number[label] for label in labels] for labels in (split.test["label"], [a.answer for a in answers])]
+    operations = given.epochs * useful_operations(model, tokenizer, split.train["text"].tolist(), spec.max_length)
+    found = {
+        "seconds": round(seconds, 1),
+        "per_second": round(len(split.train) * given.epochs / seconds, 1),
+        "share": round(operations / seconds / rate, 3),
+        "memory_gib": round(memory, 2),
+        "score": round(classification_scores(*told)["accuracy"], 4),
+    }
+    print(json.dumps(found))
 
 
 def main() -> None:
-    """Run both in turn and print the median ratio."""
+    """Run all in turn and print the median ratios."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--work", choices=list(_WORDS), default="long")
-    flags.add_argument("--against", choices=["plain", "padded"], default="plain")
+    flags.add_argument("--against", choices=["plain", "padded"], nargs="+", default=["plain"])
     flags.add_argument("--rows", type=int, default=1600)
-    flags.add_argument("--runs", type=int, default=3)
+    flags.add_argument("--turns", type=int, default=3)
     flags.add_argument("--epochs", type=int, default=2)
     flags.add_argument("--rate", type=float, default=2e-4)
     flags.add_argument("--batch", type=int, default=0, help="rows of a batch; 0 for what each side usually has")
     flags.add_argument("--one", choices=list(_ROWS), help=argparse.SUPPRESS)
+    flags.add_argument("--home", help=argparse.SUPPRESS)
     given = flags.parse_args()
     if given.one:
         one(given)
         return
-    found: dict[str, list[dict[str, float]]] = {given.against: [], "ours": []}
     with tempfile.TemporaryDirectory() as home:
-        for turn in range(given.runs):
-            for kind in list(found) if turn % 2 == 0 else list(found)[::-1]:
-                found[kind].append(_child(kind, Path(home)))
-                print(f"{kind:6}", json.dumps(found[kind][-1]), flush=True)
-    ratios = [p["seconds"] / o["seconds"] for p, o in zip(found[given.against], found["ours"], strict=True)]
-    for kind, results in found.items():
-        middle = {name: round(statistics.median(r[name] for r in results), 3) for name in results[0]}
-        print(f"{kind:6} median {json.dumps(middle)}")
-    print(f"ours is {statistics.median(ratios):.2f} times as fast (from {min(ratios):.2f} to {max(ratios):.2f})")
-
-
-def _child(kind: str, home: Path) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.training_speed", "--one", kind, *sys.argv[1:]]
-    done = subprocess.run(
-        command,
-        env=child_environment(Settings(home=home)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        check=True,
-    )
-    answer: dict[str, float] = json.loads(done.stdout.decode().splitlines()[-1])
-    return answer
+        settings = Settings(home=Path(home), limits=Limits(free_disk=0))
+        (settings.home / "split.pickle").write_bytes(pickle.dumps(rows(given, settings)))
+        found = alternate("benchmarks.training_speed", [*given.against, "ours"], given.turns, settings)
+    compare(f"MiniLM, {given.work} texts", "ours", found)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line: `python -m core inspect | search | train | evaluate | predict | publish`.
+"""The command line: `python -m core inspect | search | train | estimate | evaluate | predict | publish`.
 
 JSON is the last line of stdout, progress and sentences go to stderr. Exit 0 done, 1 failed, 2 bad input.
 """
@@ -19,7 +19,10 @@ from core.terminal import Terminal
 _FIX_HELP = "recommended, all, none, or codes of findings such as duplicate_rows,html or rare_labels:other"
 
 # What the person did not cause and cannot mend by other input.
-_NOT_THEIR_INPUT = ("disk_full", "push_failed", "download_failed", "out_of_memory")
+_NOT_THEIR_INPUT = (
+    "disk_full", "push_failed", "download_failed", "out_of_memory", "estimate_busy", "estimate_while_training",
+    "estimate_failed",
+)  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
@@ -56,24 +59,10 @@ def parser() -> argparse.ArgumentParser:
     search.add_argument("--limit", type=int, default=20)
 
     train = add("train")
-    train.add_argument("--task", default="classification", help=", ".join(SHAPES))
-    train.add_argument("--data", type=Path, required=True)
-    _columns(train)
-    train.add_argument("--text", help="column that the model reads; guessed where left out")
-    train.add_argument("--label", help="column that it shall learn to say; guessed where left out")
-    train.add_argument("--test", type=Path, help="a second file with the test rows")
-    train.add_argument("--fix", metavar="FIXES", default="recommended", help=_FIX_HELP)
-    train.add_argument("--split-column", help="column that says which rows are for training, validation and test")
-    train.add_argument("--group-column", help="rows with the same value of this column stay together")
-    train.add_argument(
-        "--augment", metavar="METHODS", help=f"changed copies of training rows: {', '.join(AUGMENTATIONS)}"
-    )
-    train.add_argument("--copies", type=float, default=1.0, help="changed copies for each training row")
-    train.add_argument("--balance", action="store_true", help="more copies for smaller classes")
-    _reading(train)
-    train.add_argument("--model", default="starter", help="starter, a Hub id, a folder, or a run's id")
-    _settings(train)
+    _training(train)
     train.add_argument("--name", default="")
+
+    _training(add("estimate"))
 
     evaluate = add("evaluate")
     evaluate.add_argument("--model", required=True, help="a run's id or a folder")
@@ -97,6 +86,27 @@ def parser() -> argparse.ArgumentParser:
     publish.add_argument("--repo", required=True, help="name, or owner/name, on the Hub")
     publish.add_argument("--public", action="store_true")
     return top
+
+
+def _training(command: argparse.ArgumentParser) -> None:
+    """Flags for a training."""
+    command.add_argument("--task", default="classification", help=", ".join(SHAPES))
+    command.add_argument("--data", type=Path, required=True)
+    _columns(command)
+    command.add_argument("--text", help="column that the model reads; guessed where left out")
+    command.add_argument("--label", help="column that it shall learn to say; guessed where left out")
+    command.add_argument("--test", type=Path, help="a second file with the test rows")
+    command.add_argument("--fix", metavar="FIXES", default="recommended", help=_FIX_HELP)
+    command.add_argument("--split-column", help="column that says which rows are for training, validation and test")
+    command.add_argument("--group-column", help="rows with the same value of this column stay together")
+    command.add_argument(
+        "--augment", metavar="METHODS", help=f"changed copies of training rows: {', '.join(AUGMENTATIONS)}"
+    )
+    command.add_argument("--copies", type=float, default=1.0, help="changed copies for each training row")
+    command.add_argument("--balance", action="store_true", help="more copies for smaller classes")
+    _reading(command)
+    command.add_argument("--model", default="starter", help="starter, a Hub id, a folder, or a run's id")
+    _settings(command)
 
 
 def _columns(command: argparse.ArgumentParser) -> None:

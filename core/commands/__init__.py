@@ -8,7 +8,7 @@ from core.commands.answering import evaluate, predict
 from core.commands.inspecting import inspect
 from core.commands.publishing import publish
 from core.commands.searching import search
-from core.commands.training import RunFailedError, train
+from core.commands.training import RunFailedError, estimate, train
 from core.settings import Settings
 from core.terminal import Terminal
 
@@ -18,6 +18,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Settings, Terminal], dict[str,
     "inspect": inspect,
     "search": search,
     "train": train,
+    "estimate": estimate,
     "evaluate": evaluate,
     "predict": predict,
     "publish": publish,

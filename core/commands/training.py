@@ -1,4 +1,4 @@
-"""`train`: from a file to a judged model, with progress on stderr."""
+"""`train`: from a file to a judged model, with progress on stderr; `estimate`: what that would take."""
 
 import argparse
 import contextlib
@@ -38,6 +38,7 @@ from core.spec import (
 )
 from core.tasks.base import Task, find
 from core.terminal import Terminal
+from core.training import estimating
 from core.training.recommending import recommend
 
 
@@ -51,17 +52,8 @@ class RunFailedError(Exception):
 
 def train(given: argparse.Namespace, settings: Settings, terminal: Terminal) -> dict[str, Any]:
     """Fine-tune and judge a model, with progress on stderr."""
-    task = find(given.task)
-    chosen = assignments(given.set)
-    runs, tables = RunStore(settings.home), TableStore(settings)
-    # Where a model reads and learns the same, or a conversation holds both, one column is a table.
-    alone = ReadOptions(single_column=task.shape.missing({task.shape.roles[0].name: "any"}) is None)
-    table = tables.add(given.data, OWNER, given.data.name, replace(options(given), single_column=alone.single_column))
-    test = tables.add(given.test, OWNER, given.test.name, alone) if given.test else None
-    data, counts = _data_choice(given, task, settings, tables, table, test)
-    model = _model_choice(given.model, task, settings, runs)
-    spec = _spec(task, data, model, chosen, settings, runs, tables, counts)
-
+    runs = RunStore(settings.home)
+    spec = _asked_for(given, settings, runs)
     supervisor = Supervisor(settings, runs, own_only=True)
     supervisor.start()
     try:
@@ -70,6 +62,28 @@ def train(given: argparse.Namespace, settings: Settings, terminal: Terminal) -> 
     finally:
         supervisor.close()
     return _train_answer(runs, record, terminal)
+
+
+def estimate(given: argparse.Namespace, settings: Settings, terminal: Terminal) -> dict[str, Any]:
+    """Measure what `train` would take with the same flags: seconds, memory, disk."""
+    runs = RunStore(settings.home)
+    spec = _asked_for(given, settings, runs)
+    found = estimating.estimate(spec, OWNER, settings, runs)
+    return found.as_dict() | {"spec": spec.model_dump(mode="json")}
+
+
+def _asked_for(given: argparse.Namespace, settings: Settings, runs: RunStore) -> TrainSpec:
+    """What the flags ask for, with the data in the store and the model on the disk."""
+    task = find(given.task)
+    chosen = assignments(given.set)
+    tables = TableStore(settings)
+    # Where a model reads and learns the same, or a conversation holds both, one column is a table.
+    alone = ReadOptions(single_column=task.shape.missing({task.shape.roles[0].name: "any"}) is None)
+    table = tables.add(given.data, OWNER, given.data.name, replace(options(given), single_column=alone.single_column))
+    test = tables.add(given.test, OWNER, given.test.name, alone) if given.test else None
+    data, counts = _data_choice(given, task, settings, tables, table, test)
+    model = _model_choice(given.model, task, settings, runs)
+    return _spec(task, data, model, chosen, settings, runs, tables, counts)
 
 
 def _data_choice(

@@ -41,15 +41,16 @@ def tfidf(split: "Split", rows: "pd.DataFrame") -> list[str]:
 
     train = split.train.iloc[:_MOST_ROWS]
     vectors, features = _fitted(train["text"].tolist())
-    validation = vectors.transform(split.validation["text"])
-    best_score, best = -1.0, None
+    validation, judged = vectors.transform(split.validation["text"]), vectors.transform(rows["text"])
+    # Each strength begins where the one before ended, which takes about half of the time.
+    model = LogisticRegression(class_weight="balanced", max_iter=300, warm_start=True)
+    best_score, best = -1.0, []
     for strength in _STRENGTHS:
-        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=300).fit(features, train["label"])
+        model.set_params(C=strength).fit(features, train["label"])
         score = f1_score(split.validation["label"], model.predict(validation), average="macro", zero_division=0)
         if score > best_score:
-            best_score, best = score, model
-    assert best is not None
-    return [str(label) for label in best.predict(vectors.transform(rows["text"]))]
+            best_score, best = score, model.predict(judged).tolist()
+    return [str(label) for label in best]
 
 
 def frequent_labels(split: "Split", rows: "pd.DataFrame") -> list[tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """How much of a model is changed: all of it, its last part, its head alone, or small matrices beside its weights."""
 
 import importlib.util
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,13 +17,19 @@ if TYPE_CHECKING:
 
 # What stays unrounded beside rounded weights: output layers, and heads and poolers, which are trained.
 _UNROUNDED = ["lm_head", "classifier", "pre_classifier", "score", "classification_head", "head", "pooler.dense"]
+# What stands between the tables and the first layer, as families name it: norms, and matrices that widen.
+BESIDE_TABLES = re.compile(
+    r"(^|\.)(embeddings|embeddings_project|embedding_hidden_mapping_in|layernorm_embedding|word_embeddings_layernorm|"
+    r"layer_norm_emb|project_in|encoder\.LayerNorm)\."
+)
 
 
 def adapt(model: Any, spec: TrainSpec) -> Any:
     """The model with those weights open to change that `spec.method` names; the others stay as they are.
 
-    `full` changes everything but what `freeze_embeddings` and `freeze_layers` name; where a language model writes with
-    the same matrix that it reads with, freezing the embeddings freezes its output layer too. `lora` wraps the model:
+    `full` changes everything but what `freeze_embeddings` and `freeze_layers` name, and what stands between the two;
+    where a language model writes with the same matrix that it reads with, freezing the embeddings freezes its output
+    layer too. `lora` wraps the model:
     only the matrices, and the classification head where there is one, are changed. `quick` and `few` freeze
     everything: what they train, they choose themselves.
 
@@ -194,6 +201,11 @@ def _freeze(model: Any, spec: TrainSpec) -> None:
         for name, module in model.named_modules():
             if isinstance(module, Embedding) and not any(name.startswith(f"{stack}.") for stack in stacks):
                 module.requires_grad_(False)
+    if spec.freeze_embeddings and spec.freeze_layers:
+        # For the few numbers of a norm, gradients would go all the way through the frozen layers.
+        for name, parameter in model.named_parameters():
+            if BESIDE_TABLES.search(name):
+                parameter.requires_grad_(False)
 
 
 def _with_matrices(model: Any, spec: TrainSpec) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from core.models.adapting import attention_of, longest
+from core.models.adapting import BESIDE_TABLES, attention_of, longest
 from core.models.loading import tensor_shapes
 from core.spec import TrainSpec
 
@@ -197,7 +197,8 @@ def _frozen(body: Shapes, config: Mapping[str, Any], spec: TrainSpec | Adapting)
         place = _layer(name)
         if place and place[0] in stacks:
             return place[1] < spec.freeze_layers
-        return spec.freeze_embeddings and bool(_EMBEDDING.search(name))
+        between = spec.freeze_layers and BESIDE_TABLES.search(name)
+        return spec.freeze_embeddings and bool(_EMBEDDING.search(name) or between)
 
     return {name: shape for name, shape in body.items() if is_frozen(name)}
 

@@ -11,6 +11,7 @@ from filelock import Timeout
 
 from core import events, logs, settings
 from core.errors import Fact, UserError
+from core.libraries import import_libraries
 from core.quiet import quiet_libraries
 from core.runs.store import ACTIVE, EventWriter, RunStore, StaleTransitionError, State
 
@@ -41,6 +42,8 @@ class Worker:
             return NOT_MINE
 
     def _run(self) -> int:
+        import_libraries()
+        quiet_libraries()
         from core.training.loop import InterruptedRunError, Signals
         from core.training.run import train, works_in_parts
 
@@ -117,7 +120,6 @@ def main() -> int:
     place = settings.from_environment()
     logs.start_plain(place)
     warnings.simplefilter("default")
-    quiet_libraries()
     runs = RunStore(place.home)
     return Worker(place, runs, sys.argv[1], int(sys.argv[2])).work()
 

@@ -1,7 +1,7 @@
 """What the tasks share that put labels on texts: opening a classifier, reading texts, and its logits for them."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,13 +11,13 @@ from core.models import notes
 from core.models.rounding import autocast_reading, rounded_reading
 from core.spec import TrainSpec, Writing
 from core.tasks._batches import batches
+from core.tasks._encoded import blocks
 from core.tasks._truncation import read
 from core.tasks.base import Asked, ModelKind, Prediction, Task
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-    from datasets import Dataset
 
     from core.data.preparing import Split
     from core.device import Device
@@ -101,21 +101,18 @@ class Labelling(Task):
         tokenizer.padding_side = _PADDING
         return model, tokenizer
 
-    def encode(
+    def pieces(
         self, rows: "pd.DataFrame", labels: tuple[str, ...], model: Any, tokenizer: Any, spec: TrainSpec
-    ) -> "Dataset":
+    ) -> Iterator[dict[str, Any]]:
         """Token numbers, cut at the model's length, with the labels as numbers and the length for grouping."""
-        from datasets import Dataset
-
-        ids = tokens_of(model, tokenizer, rows["text"].tolist())
-        return Dataset.from_dict(
-            {
+        for some in blocks(rows):
+            ids = tokens_of(model, tokenizer, some["text"].tolist())
+            yield {
                 "input_ids": ids,
                 "attention_mask": [[1] * len(row) for row in ids],
-                "labels": list(self.targets(rows, labels)),
+                "labels": self.targets(some, labels),
                 "length": [len(row) for row in ids],
             }
-        )
 
     def collate(self, model: Any, tokenizer: Any) -> Callable[[list[dict[str, Any]]], Any]:
         """Padding to the longest text of the batch."""

@@ -1,15 +1,16 @@
 """What the tasks share that teach a decoder-only model to go on with a text: conversations, and texts as they are."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from core.errors import UserError
 from core.models import notes
 from core.spec import TrainSpec, Writing, writing_of
-from core.tasks import _batches, _packing
+from core.tasks import _batches, _encoded, _packing
 from core.tasks._written import Written
 from core.tasks.base import Asked, ModelKind, Prediction
 
@@ -76,7 +77,7 @@ class LanguageModel(Written):
         return []
 
     @abstractmethod
-    def examples(self, rows: "pd.DataFrame", model: Any, tokenizer: Any) -> list[_packing.Row]:
+    def examples(self, rows: "pd.DataFrame", model: Any, tokenizer: Any) -> Iterator[_packing.Row]:
         """The `input_ids` of all rows, and their `labels`: the same where they are learned.
 
         Raises:
@@ -84,22 +85,38 @@ class LanguageModel(Written):
         """
 
     def encode(
-        self, rows: "pd.DataFrame", labels: tuple[str, ...], model: Any, tokenizer: Any, spec: TrainSpec
+        self,
+        rows: "pd.DataFrame",
+        labels: tuple[str, ...],
+        model: Any,
+        tokenizer: Any,
+        spec: TrainSpec,
+        folder: Path | None = None,
     ) -> "Dataset":
         """Examples by themselves, or several in a row with `position_ids` where that is wanted and the model allows it.
 
         Raises:
+            UserError: as `examples`; `disk_full`.
+        """
+        found = super().encode(rows, labels, model, tokenizer, spec, folder)
+        if not (spec.packing and _packing.packable(model)):
+            return found
+        packed = _columns(_packing.packed(found, tokenizer.model_max_length))
+        if folder is None:
+            return _encoded.in_memory(packed)
+        origin = _encoded.origin_of(self.id, rows, labels, model, tokenizer, spec)
+        return _encoded.on_disk(folder, f"{origin}-packed", packed)
+
+    def pieces(
+        self, rows: "pd.DataFrame", labels: tuple[str, ...], model: Any, tokenizer: Any, spec: TrainSpec
+    ) -> Iterator[dict[str, Any]]:
+        """Examples by themselves.
+
+        Raises:
             UserError: as `examples`.
         """
-        from datasets import Dataset
-
         examples = self.examples(rows, model, tokenizer)
-        if spec.packing and _packing.packable(model):
-            examples = _packing.packed(examples, tokenizer.model_max_length)
-        else:
-            examples = [row | {"attention_mask": [1] * len(row["input_ids"])} for row in examples]
-        columns: dict[str, list[Any]] = {name: [row[name] for row in examples] for name in examples[0]}
-        return Dataset.from_dict(columns | {"length": [len(ids) for ids in columns["input_ids"]]})
+        return _columns(row | {"attention_mask": [1] * len(row["input_ids"])} for row in examples)
 
     def collate(self, model: Any, tokenizer: Any) -> Callable[[list[dict[str, Any]]], Any]:
         """Padding, with labels where the model predicts them."""
@@ -174,6 +191,13 @@ def longest_prompt(model: Any, writing: Writing) -> int:
 
     most = min(positions(model.config) or _LONGEST_PROMPT, _LONGEST_PROMPT)
     return max(most - writing.max_new_tokens, most // 2)
+
+
+def _columns(examples: Iterable[_packing.Row]) -> Iterator[dict[str, Any]]:
+    examples = iter(examples)
+    while some := list(islice(examples, _encoded.ROWS)):
+        columns: dict[str, list[Any]] = {name: [row[name] for row in some] for name in some[0]}
+        yield columns | {"length": [len(ids) for ids in columns["input_ids"]]}
 
 
 def _batch(model: Any, tokenizer: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:

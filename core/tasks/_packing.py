@@ -1,10 +1,13 @@
 """Short examples that share a row of tokens without seeing one another."""
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from core.tasks._batches import IGNORED
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 # A packed example differs from the same one by itself by rounding alone: about 1e-7 in float32. A leak is 1e-2 and up.
 _ROUNDING = {"torch.float32": 1e-4}
@@ -47,9 +50,11 @@ def _logits(model: Any, batch: dict[str, list[list[int]]]) -> Any:
         model.train(was_training)
 
 
-def packed(rows: Sequence[Row], capacity: int) -> list[Row]:
+def packed(rows: "Dataset", capacity: int) -> Iterator[Row]:
     """Rows of `input_ids` and `labels` joined to rows of at most `capacity` tokens, by `joined`. None is divided."""
-    return [joined([rows[place] for place in places]) for places in bins([len(r["input_ids"]) for r in rows], capacity)]
+    read: Any = rows
+    for places in bins(rows["length"][:], capacity):
+        yield joined(read.__getitems__(places))
 
 
 def joined(rows: Sequence[Row]) -> Row:

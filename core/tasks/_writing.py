@@ -11,6 +11,7 @@ from core.errors import UserError
 from core.models import notes
 from core.spec import TrainSpec, Writing, writing_of
 from core.tasks import _batches, _prompts
+from core.tasks._encoded import blocks
 from core.tasks._language_codes import tell_languages
 from core.tasks._reading import Reading, examples, prompt, reading_of
 from core.tasks._written import Written
@@ -18,7 +19,6 @@ from core.tasks.base import Answering, Answers, Asked, ModelKind, Prediction
 
 if TYPE_CHECKING:
     import pandas as pd
-    from datasets import Dataset
 
     from core.data.preparing import Split
     from core.device import Device
@@ -125,22 +125,22 @@ class TextToText(Written):
             told = f"{spec.instruction.strip()} " if spec.instruction.strip() else self.prefix(source, target)
         return Reading(kind, source, target, told, longest, min(spec.max_target_length, most), spec.truncation)
 
-    def encode(
+    def pieces(
         self, rows: "pd.DataFrame", labels: tuple[str, ...], model: Any, tokenizer: Any, spec: TrainSpec
-    ) -> "Dataset":
+    ) -> Iterator[dict[str, Any]]:
         """Prompts with their answers, of which the answers alone are learned; or sources, with answers as labels.
 
         Raises:
             UserError: `target_longer_than_limit` where no answer fits, so that no end could be learned;
                 `instruction_too_long`.
         """
-        from datasets import Dataset
-
-        reading = reading_of(model)
-        encoded, cut = examples(tokenizer, reading, self._texts(rows), self.references(rows))
-        if cut and len(cut) == len(encoded) >= _ENOUGH_ROWS:
+        reading, cut = reading_of(model), list[int]()
+        for some in blocks(rows):
+            encoded, too_long = examples(tokenizer, reading, self._texts(some), self.references(some))
+            cut += too_long
+            yield {name: [row[name] for row in encoded] for name in encoded[0]}
+        if cut and len(cut) == len(rows) >= _ENOUGH_ROWS:
             raise UserError("target_longer_than_limit", most=reading.max_target_length, usual=int(median(cut)))
-        return Dataset.from_list(encoded)
 
     def collate(self, model: Any, tokenizer: Any) -> Callable[[list[dict[str, Any]]], Any]:
         """Padding, with labels where the model predicts them: see `core.tasks._batches.training_batch`."""

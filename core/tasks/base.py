@@ -117,11 +117,36 @@ class Task(ABC):
             UserError: as `load`.
         """
 
-    @abstractmethod
     def encode(
-        self, rows: "pd.DataFrame", labels: tuple[str, ...], model: Any, tokenizer: Any, spec: TrainSpec
+        self,
+        rows: "pd.DataFrame",
+        labels: tuple[str, ...],
+        model: Any,
+        tokenizer: Any,
+        spec: TrainSpec,
+        folder: Path | None = None,
     ) -> "Dataset":
         """Rows as `input_ids`, `attention_mask`, `labels` and `length`, without padding.
+
+        Args:
+            folder: where they are kept; what was made there of the same rows in the same way is used again. None for
+                in memory.
+
+        Raises:
+            UserError: where no row can be learned from; `disk_full`.
+        """
+        from core.tasks import _encoded
+
+        pieces = self.pieces(rows, labels, model, tokenizer, spec)
+        if folder is None:
+            return _encoded.in_memory(pieces)
+        return _encoded.on_disk(folder, _encoded.origin_of(self.id, rows, labels, model, tokenizer, spec), pieces)
+
+    @abstractmethod
+    def pieces(
+        self, rows: "pd.DataFrame", labels: tuple[str, ...], model: Any, tokenizer: Any, spec: TrainSpec
+    ) -> Iterator[dict[str, Any]]:
+        """What `encode` gives, column by column, some rows at a time.
 
         Raises:
             UserError: where no row can be learned from.

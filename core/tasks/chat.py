@@ -1,6 +1,6 @@
 """A conversation partner: answers as in the conversations of the rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,6 +10,7 @@ from core.models import notes
 from core.settings import Limits
 from core.spec import TrainSpec
 from core.tasks import _dialogue
+from core.tasks._encoded import blocks
 from core.tasks._language_model import LanguageModel
 from core.tasks._packing import Row
 from core.tasks.base import Answering, Answers, Asked, Message, Prediction
@@ -60,16 +61,20 @@ class Chat(LanguageModel):
         """The token after which a turn is over."""
         return [_dialogue.dialect(tokenizer).end]
 
-    def examples(self, rows: "pd.DataFrame", model: Any, tokenizer: Any) -> list[Row]:
+    def examples(self, rows: "pd.DataFrame", model: Any, tokenizer: Any) -> Iterator[Row]:
         """The conversations, of which the assistant's turns are learned.
 
         Raises:
             UserError: `no_answer_fits` where no answer is within reach.
         """
-        encoded = [e for e in _encoded(rows, model, tokenizer) if e.teaches]
-        if not encoded:
+        found = False
+        for some in blocks(rows):
+            for encoded in _encoded(some, model, tokenizer):
+                if encoded.teaches:
+                    found = True
+                    yield {"input_ids": encoded.input_ids, "labels": encoded.labels}
+        if not found:
             raise UserError("no_answer_fits", most=tokenizer.model_max_length)
-        return [{"input_ids": e.input_ids, "labels": e.labels} for e in encoded]
 
     def question(self, words: str, *, system: str = "", before: Sequence[Message] = ()) -> Asked:
         """The conversation so far, with the words as its last turn."""

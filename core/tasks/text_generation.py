@@ -35,17 +35,19 @@ class TextGeneration(LanguageModel):
     baselines: ClassVar[tuple[str, ...]] = ("untouched",)
     answers: ClassVar[Answering] = "continuation"
 
-    def examples(self, rows: "pd.DataFrame", model: Any, tokenizer: Any) -> list[Row]:
+    def examples(self, rows: "pd.DataFrame", model: Any, tokenizer: Any) -> Iterator[Row]:
         """The texts, long ones in pieces that overlap by one token, so that each token is learned once.
 
         Raises:
             UserError: `texts_too_short` where no text has two tokens.
         """
-        size = tokenizer.model_max_length
-        found = [piece for ids in documents(tokenizer, rows["text"].tolist()) for piece in pieces(ids, size, size - 1)]
+        size, found = tokenizer.model_max_length, False
+        for ids in documents(tokenizer, rows["text"].tolist()):
+            for piece in pieces(ids, size, size - 1):
+                found = True
+                yield piece
         if not found:
             raise UserError("texts_too_short")
-        return found
 
     def asked(self, rows: "pd.DataFrame") -> list[Asked]:
         """The beginnings of the texts."""

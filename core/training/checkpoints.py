@@ -6,6 +6,7 @@ which training can go on: weights, optimizer, schedule, random numbers.
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from core.settings import MEBIBYTE
 MANIFEST = "manifest.json"
 FACTS = "facts.json"
 JUDGED = "judged.json"
+ENCODED = "encoded"
 KEPT = 2
 # What the rest of the house needs to go on writing its small files.
 _LEAST_FREE = 64 * MEBIBYTE
@@ -105,19 +107,51 @@ def room(folder: Path, needed: int) -> None:
 def check_disk(folder: Path, model: Any) -> None:
     """Whether there is room for what training this model keeps and for its result.
 
-    That is two states (weights and the optimizer's two numbers for each that changes), and the model three times: the
-    best so far while it is replaced, and the result.
-
     Raises:
         UserError: `disk_too_small`.
     """
-    changed = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    whole = sum(p.numel() * p.element_size() for p in model.parameters())
-    needed = 2 * 3 * 4 * changed + 3 * whole + _LEAST_FREE
-    kept = sum(files.folder_bytes(folder / name) for name in ("checkpoints", "best"))
-    free = shutil.disk_usage(folder).free + kept
+    needed, free = sizes(model).needed, _free(folder)
     if free < needed:
         raise UserError("disk_too_small", needed=needed // MEBIBYTE, free=free // MEBIBYTE)
+
+
+def spare(folder: Path, model: Any) -> int:
+    """Bytes that are free beside what training this model keeps and its result; below 0 where that lacks room."""
+    return _free(folder) - sizes(model).needed
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of what training a model writes.
+
+    Attributes:
+        state: weights that change, and the optimizer's two numbers for each.
+        best: the best model so far; of one with an adapter that alone.
+        result: the trained model.
+    """
+
+    state: int
+    best: int
+    result: int
+
+    @property
+    def needed(self) -> int:
+        """At most at once: two states, the best so far while it is replaced, the result, and room for small files."""
+        return 2 * self.state + 3 * self.result + _LEAST_FREE
+
+
+def sizes(model: Any) -> Sizes:
+    """What training this model writes."""
+    changed = 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    # Rounded weights are written as they were before.
+    whole = sum(p.numel() * (4 if p.is_floating_point() else p.element_size()) for p in model.parameters())
+    return Sizes(3 * changed, changed if is_adapted(model) else whole, whole)
+
+
+def _free(folder: Path) -> int:
+    """What is free, with what an earlier attempt left, which is written anew."""
+    kept = sum(files.folder_bytes(folder / name) for name in ("checkpoints", "best", "frozen"))
+    return shutil.disk_usage(folder).free + kept
 
 
 def state(folder: Path) -> tuple[Path | None, int]:
@@ -205,7 +239,8 @@ def forget(folder: Path, *, resumable: bool = False) -> None:
         for name in ("checkpoints", "best", "features"):
             shutil.rmtree(folder / name, ignore_errors=True)
         (folder / JUDGED).unlink(missing_ok=True)
-    shutil.rmtree(folder / "answers", ignore_errors=True)
+    for name in ("answers", "frozen", ENCODED):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _keep(root: Path, steps: tuple[int, ...]) -> None:

@@ -104,7 +104,9 @@ def fit(
     )
     batches = _batches(rows, len(split.labels), plan.rows, task.collate(model, tokenizer), spec.seed)
     with memory_is_a_user_error(plan.rows):
-        done = _draw_together(model, batches, plan, device, folder, report, signals, keeping or Keeping())
+        keeping = keeping or Keeping()
+        read_after = sum(split.sizes().values())
+        done = _draw_together(model, batches, plan, device, folder, report, signals, keeping, read_after)
     model.requires_grad_(False)
     if done < plan.steps:
         # Who asked to end is heard: the few rows are still read whole, or the head would miss classes.
@@ -200,8 +202,13 @@ def _draw_together(
     report: Report,
     signals: Signals,
     keeping: Keeping,
+    read_after: int,
 ) -> int:
-    """Train the body, from the state in `folder` on where there is one; the number of steps that were done."""
+    """Train the body, from the state in `folder` on where there is one; the number of steps that were done.
+
+    Args:
+        read_after: rows that are read once when that is done.
+    """
     import torch
 
     model.to(device.kind)
@@ -210,7 +217,7 @@ def _draw_together(
     optimizer = torch.optim.AdamW(body, lr=plan.rate, weight_decay=_WEIGHT_DECAY)
     state, _ = checkpoints.state(folder)
     first = _go_on(state, model, optimizer, batches) if state else 0
-    pace = Pace(plan.steps, 0, plan.rows, 0.0)
+    pace = Pace(plan.steps, 0, plan.rows, read_after=read_after, opening=keeping.opening)
     pace.start(first)
     losses: list[float] = []
     saved_at = monotonic()

@@ -83,8 +83,9 @@ def read(
     import numpy as np
     import torch
 
-    ids, targets = rows["input_ids"][:], torch.tensor(rows["labels"][:])
-    first, *others = batches(list(map(len, ids)), _TOKENS_PER_BATCH, _ROWS_PER_BATCH)
+    known: Any = rows.select_columns(["input_ids", "attention_mask"])
+    targets = torch.tensor(rows["labels"][:])
+    first, *others = batches(rows["length"][:], _TOKENS_PER_BATCH, _ROWS_PER_BATCH)
     np.random.default_rng(seed).shuffle(others)
     order = [first, *others]
     before = kept.before(poolings) if kept else {}
@@ -100,7 +101,7 @@ def read(
             done += places
             tell(len(places))
             continue
-        batch = collate([{"input_ids": ids[place], "attention_mask": [1] * len(ids[place])} for place in places])
+        batch = collate(known.__getitems__(places))
         autocast = torch.autocast(device.kind, torch.bfloat16, enabled=device.precision == "bfloat16")
         with torch.inference_mode(), autocast:
             for name, values in of_batch(model, batch.to(device.kind), poolings).items():

@@ -8,7 +8,7 @@ on where they were.
 import math
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,9 @@ from core.errors import UserError
 from core.models.adapting import trainable
 from core.models.rounding import Rounded, Unrounded
 from core.spec import TrainSpec
-from core.tasks.base import Task
-from core.training import checkpoints
+from core.tasks.base import Task, judged_rows
+from core.training import checkpoints, frozen
+from core.training.batch_size import Asked, rate_factor, rows_together
 from core.training.batching import Batches
 from core.training.logits import Guesses
 from core.training.pace import Pace
@@ -31,7 +32,12 @@ if TYPE_CHECKING:
     from core.data.preparing import Split
 
 Report = Callable[[events.Event], None]
-_LEAST_EVALUATIONS = 5
+# The model is judged once in an epoch at least and so often in all, or more often where that takes little time.
+_LEAST_EVALUATIONS, _USUAL_EVALUATIONS = 3, 5
+# What judging may take beyond that, as a share of the time of training. A row is judged in a third of what it is
+# learned in: one pass forward instead of that and two back.
+_JUDGING, _A_THIRD = 0.05, 1 / 3
+_SECONDS_BETWEEN_REPORTS = 1.0
 # Rows that a trial of the ways to compute may use.
 _ROWS_TRIED = 64
 
@@ -70,15 +76,19 @@ class Keeping:
         parts: a batch is cut into so many, one after the other, where it did not fit into the memory as a whole. What
             is learned stays the same but for rounding.
         begun: when the work began, on the clock of `time.monotonic`; earlier attempts' work counts.
+        testing: seconds that the judged rows took before training, where they were judged.
+        opening: seconds in which the model was opened.
     """
 
     seconds: float = 60.0
     parts: int = 1
     begun: float = field(default_factory=monotonic)
+    testing: float | None = None
+    opening: float = 0.0
 
     def facts(self, device: Device) -> dict[str, Any]:
         """What is noted with a state that is saved now."""
-        return {"device": device.as_dict(), "seconds": monotonic() - self.begun}
+        return {"device": device.as_dict(), "seconds": monotonic() - self.begun, "testing": self.testing}
 
 
 @dataclass
@@ -114,31 +124,45 @@ def fit(
         UserError: `loss_not_finite` before there was a model to keep, `disk_full`, `out_of_memory`.
         InterruptedRunError: the system asked to end; the state is kept.
     """
-    train = task.encode(split.train, split.labels, model, tokenizer, spec)
+    train = task.encode(split.train, split.labels, model, tokenizer, spec, folder / checkpoints.ENCODED)
     judged = split.validation.iloc[: task.most_validated]
-    validation = task.encode(judged, split.labels, model, tokenizer, spec)
+    validation = task.encode(judged, split.labels, model, tokenizer, spec, folder / checkpoints.ENCODED)
     keeping = keeping or Keeping()
     state, _ = checkpoints.state(folder)
     loss, collate = task.loss(split), task.collate(model, tokenizer)
     with memory_is_a_user_error(spec.batch_size // keeping.parts):
-        way = _way_of(state, device) if state else choose(model, collate, _usual_rows(train), loss, device)
-    batches = Batches(train["length"][:], spec.batch_size, spec.seed, keeping.parts)
-    learned = _Learned(loss, _wanted(train) / batches.steps)
+        way = _way_of(state, device) if state else chosen_way(model, collate, train, loss, device, spec, keeping.parts)
+    rows = way.rows or spec.batch_size
+    batches = Batches(train["length"][:], rows, spec.seed, keeping.parts)
+    learned = Learned(loss, wanted(train) / batches.steps)
     steps = batches.steps * spec.epochs
-    between = max(1, round(steps / max(spec.epochs, _LEAST_EVALUATIONS)))
+    between = steps_between(steps, spec.epochs, len(validation) / len(train))
     pace = Pace(
         steps=steps,
         evaluations=math.ceil(steps / between),
-        rows_per_step=spec.batch_size,
-        test_share=len(split.test) / max(1, len(judged)),
+        rows_per_step=rows,
+        validated=len(judged),
+        read_after=len(judged_rows(task, split.test)),
+        testing=keeping.testing,
+        opening=keeping.opening,
+    )
+    once = frozen.Reading(
+        passes=((train, spec.epochs), (validation, math.ceil(steps / between))),
+        collate=collate,
+        parts=keeping.parts,
+        seconds=keeping.seconds,
+        tell=teller("training", report, signals),
+        stop=signals.stop,
     )
     # A result that is taught further may have been better before: it is judged as it comes.
     further = spec.model.source == "run"
     with (
         memory_is_a_user_error(spec.batch_size // keeping.parts),
         prepared(model, way, device, forget=True) as rounded,
+        frozen.replayed(model, way, device, folder, once, wanted=state is None or way.kept_layers > 0) as kept,
         closing(Guesses(model)) as guesses,
     ):
+        way = replace(way, kept_layers=kept)
         watcher = _watcher(task, spec, folder, report, signals, pace, tokenizer, keeping, learned, rounded)
         trainer = _trainer_class()(
             run=folder,
@@ -149,15 +173,16 @@ def fit(
             guesses=guesses,
             judge=judge_of(task, validation, collate, loss, device, way, keeping.parts),
             model=model,
-            args=_arguments(spec, device, way, folder, between, keeping.parts, begin_judged=further and state is None),
+            args=arguments(spec, device, way, folder, between, keeping.parts, begin_judged=further and state is None),
             train_dataset=train,
             eval_dataset=validation,
             data_collator=collate,
             compute_loss_func=learned,
             callbacks=[watcher],
         )
-        _silence(trainer)
+        silence(trainer)
         changed, parameters = trainable(model)
+        report(events.Phase(name="training"))
         report(events.Planned(steps=steps, epochs=spec.epochs, parameters=parameters, trainable=changed))
         if state is not None and checkpoints.to_be_judged(folder, state):
             watcher.judge_first = trainer.evaluate
@@ -170,20 +195,40 @@ def fit(
     return fitted
 
 
+def teller(phase: str, report: Report, signals: Signals) -> Callable[[int, int], None]:
+    """Begin a part that takes long, and say every second how far it is.
+
+    The function that it gives raises InterruptedRunError when the system asks to end.
+    """
+    report(events.Phase(name=phase))
+    told = monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        if signals.interrupted():
+            raise InterruptedRunError
+        if monotonic() - told >= _SECONDS_BETWEEN_REPORTS:
+            told = monotonic()
+            report(events.Phase(name=phase, done=done, total=total))
+
+    return tell
+
+
 def _trainer_class() -> Any:
     from core.training.resuming import trainer_class
 
     return trainer_class()
 
 
-def _silence(trainer: Any) -> None:
+def silence(trainer: Any) -> None:
+    """It prints nothing: events say it better."""
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
 
 
-class _Learned:
+class Learned:
     """The loss of a batch, or of a part of one, such that all that is wanted in an epoch counts alike.
 
     Batches have about equally many tokens, so one of short texts has more rows than others: its mean weighs as much
@@ -212,17 +257,27 @@ class _Learned:
         return mean
 
 
-def _wanted(train: Any) -> float:
+def steps_between(steps: int, epochs: int, share: float) -> int:
+    """After how many of all steps the model is judged each time.
+
+    Args:
+        share: validation rows as a share of the training rows.
+    """
+    affordable = int(min(_USUAL_EVALUATIONS, _JUDGING * epochs / max(share * _A_THIRD, 1e-9)))
+    return max(1, round(steps / max(epochs, _LEAST_EVALUATIONS, affordable)))
+
+
+def wanted(train: Any) -> float:
     """Labels, or tokens, that are to be learned in these encoded rows."""
     import numpy as np
 
-    labels = train["labels"][:]
-    if not isinstance(labels[0], list):
-        return float(len(labels))
-    return float(sum(int((np.asarray(row) != -100).sum()) for row in labels))
+    # Straight from the file: as Python's numbers, all at once would take gigabytes.
+    pieces: Any = train.data.column("labels").chunks
+    values = (piece.flatten() if hasattr(piece, "flatten") else piece for piece in pieces)
+    return float(sum(int((np.asarray(part) != -100).sum()) for part in values))
 
 
-def _usual_rows(train: Any) -> list[dict[str, Any]]:
+def usual_rows(train: Any) -> list[dict[str, Any]]:
     """Some rows of usual length and longer, for a trial, without what models are not given."""
     lengths = train["length"][:]
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
@@ -230,21 +285,39 @@ def _usual_rows(train: Any) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name != "length"} for row in rows]
 
 
+def chosen_way(
+    model: Any, collate: Callable[..., Any], train: Any, loss: Callable[..., Any], device: Device, spec: TrainSpec,
+    parts: int = 1,
+) -> Way:  # fmt: skip
+    """How these encoded rows are best learned from here: by trials of a few steps.
+
+    Args:
+        parts: of a batch, as memory ran out before; then batches are not enlarged.
+    """
+    way = choose(model, collate, usual_rows(train), loss, device)
+    if not spec.larger_batches or parts > 1:
+        return way
+    asked = Asked(spec.batch_size, spec.epochs)
+    return replace(way, rows=rows_together(model, collate, train, loss, way, device, asked))
+
+
 def _way_of(state: Path, device: Device) -> Way:
     """As an earlier attempt computed: another way would lead to other weights. Only processors have several."""
-    known = checkpoints.facts_of(state).get("way")
-    return Way(**known) if known and device.kind == "cpu" else without_trial(device)
+    known = Way(**checkpoints.facts_of(state).get("way", {}))
+    return known if device.kind == "cpu" else replace(without_trial(device), rows=known.rows)
 
 
-def _arguments(
+def arguments(
     spec: TrainSpec, device: Device, way: Way, folder: Path, between: int, parts: int, *, begin_judged: bool
 ) -> Any:
+    """What the library's Trainer is told, but for what `core.training.resuming` does in its own way."""
     from transformers import TrainingArguments
 
+    rows = way.rows or spec.batch_size
     return TrainingArguments(
         output_dir=str(folder / "checkpoints"),
-        learning_rate=spec.learning_rate,
-        per_device_train_batch_size=math.ceil(spec.batch_size / parts),
+        learning_rate=spec.learning_rate * rate_factor(rows, spec.batch_size),
+        per_device_train_batch_size=math.ceil(rows / parts),
         gradient_accumulation_steps=parts,
         num_train_epochs=spec.epochs,
         weight_decay=spec.weight_decay,
@@ -275,7 +348,7 @@ def _watcher(
     pace: Pace,
     tokenizer: Any,
     keeping: Keeping,
-    learned: _Learned,
+    learned: Learned,
     rounded: Rounded | Unrounded,
 ) -> Any:
     """A Trainer callback that reports, keeps the best, has the state saved, and ends the loop when asked to."""

@@ -5,15 +5,21 @@ from collections.abc import Callable
 from statistics import median
 from time import monotonic
 
+# A row is read in about a third of the time in which it is learned from: the way back takes twice as long.
+_READ = 1 / 3
+
 
 class Pace:
-    """Times steps and evaluations.
+    """Times steps, evaluations and savings.
 
     Args:
         steps: optimizer steps in all.
-        evaluations: evaluations in all.
+        evaluations: evaluations in all, each with the saving of what is best.
         rows_per_step: rows of one step.
-        test_share: test rows as a multiple of the validation rows.
+        validated: rows of an evaluation.
+        read_after: rows that are read once, after the last step.
+        testing: seconds that those take, where that was measured; else they are read as those of an evaluation.
+        opening: seconds in which a model is opened, as the best one will be once more.
         clock: seconds, for tests.
     """
 
@@ -22,15 +28,24 @@ class Pace:
         steps: int,
         evaluations: int,
         rows_per_step: int,
-        test_share: float,
+        *,
+        validated: int = 0,
+        read_after: int = 0,
+        testing: float | None = None,
+        opening: float = 0.0,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._steps, self._evaluations = steps, evaluations
-        self._rows_per_step, self._test_share = rows_per_step, test_share
+        self._steps, self._evaluations, self._rows_per_step = steps, evaluations, rows_per_step
+        self._validated, self._read_after = validated, read_after
+        self._testing, self._opening = testing, opening
         self._clock = clock
         # Rows come grouped by length, so a step's time varies: the mean over many, and not the last one, tells.
         self._recent: deque[float] = deque(maxlen=100)
-        self._evaluation_times: list[float] = []
+        # Of evaluations: how long rows were read, and how long it was until training went on.
+        self._readings: list[float] = []
+        self._pauses: list[float] = []
+        self._stepping = self._saving = 0.0
+        self._judged = False
         self._done = self._before = 0
         self._last = self._reported = clock()
 
@@ -43,16 +58,23 @@ class Pace:
         """A step is done."""
         now = self._clock()
         self._recent.append(now - self._last)
+        self._stepping += now - self._last
         self._last = now
         self._done += 1
 
     def evaluated(self, seconds: float) -> None:
-        """An evaluation took this long."""
-        self._evaluation_times.append(seconds)
+        """Rows were read for this long; what is best is yet to be saved."""
+        self._readings.append(seconds)
+        self._judged = True
 
     def resume(self) -> None:
         """Training goes on after something else; that time is no step's."""
-        self._last = self._clock()
+        now = self._clock()
+        if self._judged:
+            self._pauses.append(now - self._last)
+        else:
+            self._saving += now - self._last
+        self._judged, self._last = False, now
 
     def due(self, every: float = 0.5) -> bool:
         """Whether the last report is this many seconds old; then the next one counts from now."""
@@ -74,10 +96,14 @@ class Pace:
         return self._rows_per_step / seconds if seconds else 0.0
 
     def seconds_left(self) -> float:
-        """Until the result: steps, evaluations and the final test, each as long as the ones before."""
-        if self._evaluation_times:
-            evaluation = median(self._evaluation_times)
-        else:
-            evaluation = self._seconds_per_step() * self._steps / max(1, self._evaluations) / 10
-        left = max(0, self._evaluations - len(self._evaluation_times))
-        return max(0, self._steps - self._done) * self._seconds_per_step() + evaluation * (left + self._test_share)
+        """Until the result: steps, evaluations, savings, and the final test, each as long as the ones before."""
+        step = self._seconds_per_step()
+        steps = max(0, self._steps - self._done) * step
+        saving = steps * self._saving / self._stepping if self._stepping else 0.0
+        row = _READ * step / self._rows_per_step
+        if self._readings and self._validated:
+            row = median(self._readings) / self._validated
+        pause = median(self._pauses) if self._pauses else row * self._validated
+        pauses = max(0, self._evaluations - len(self._readings)) * pause
+        testing = row * self._read_after if self._testing is None else self._testing
+        return steps + saving + pauses + testing + self._opening

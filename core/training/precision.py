@@ -20,6 +20,8 @@ _STEPS_TIMED = 2
 # Another way has to be so much faster than the one that usually is, so that equal runs are computed alike although
 # times vary; and steps of tiny models take about as long in every way.
 _FASTER, _TINY = 1.25, 0.05
+# One step that took so much longer than it had to is no outlier.
+_FAR = 1.15
 # How far a loss may be from the exact one: rounding to 8 bits moves it by well below 1 %, a wrong mask by much more.
 _NEAR_ENOUGH = 0.02
 
@@ -33,13 +35,17 @@ class Way:
             rounded weights beside exact ones.
         attention: `fused`, or `plain` for short texts.
         seconds: of a trial step; 0 where none was made.
-        tried: of how many ways it was chosen.
+        tried: so many ways were tried.
+        kept_layers: so many frozen lower layers were computed once, see `core.training.frozen`.
+        rows: of a batch, on average, see `core.training.batch_size`; 0 for as many as were asked for.
     """
 
     weights: Literal["float32", "autocast", "bfloat16"] = "float32"
     attention: Literal["fused", "plain"] = "fused"
     seconds: float = 0.0
     tried: int = 0
+    kept_layers: int = 0
+    rows: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -77,21 +83,23 @@ def choose(
     ways: list[Way] = [Way("float32", "plain"), usual]
     if device.precision == "bfloat16":
         ways = [Way("bfloat16", "plain"), Way("bfloat16", "fused"), usual]
-    best, least = usual, float("inf")
+    best, least, tried = usual, float("inf"), 0
     with torch.random.fork_rng(devices=[]):
         wanted = _loss(model, batch, loss, Way(), device)
         for way in ways:
+            # Rounding once a step is less work than rounding for every product: there is nothing to time.
+            if least < _TINY or (way.weights == "autocast" and least < float("inf")):
+                break
+            tried += 1
             # A family that takes no other attention, or mixes formats, says so by an error.
             with suppress(ValueError, RuntimeError, TypeError, AttributeError):
                 found = _loss(model, batch, loss, way, device)
                 if abs(found - wanted) > _NEAR_ENOUGH * max(1.0, abs(wanted)):
                     continue
-                seconds = _seconds(model, batch, loss, way, device) if timed else 0.0
+                seconds = _seconds(model, batch, loss, way, device, least / _FASTER) if timed else 0.0
                 if seconds * _FASTER < least:
                     best, least = way, seconds
-                if least < _TINY:
-                    break
-    return Way(best.weights, best.attention, round(least, 4) if least < float("inf") else 0.0, len(ways))
+    return Way(best.weights, best.attention, round(least, 4) if least < float("inf") else 0.0, tried)
 
 
 @contextmanager
@@ -138,26 +146,35 @@ def _loss(model: Any, batch: dict[str, Any], loss: Callable[..., Any], way: Way,
 
     with prepared(model, way, device), torch.no_grad():
         model.eval()
-        return float(_computed(model, batch, loss, way))
+        return float(computed(model, batch, loss, way, device))
 
 
-def _seconds(model: Any, batch: dict[str, Any], loss: Callable[..., Any], way: Way, device: Device) -> float:
-    """The fastest of some steps after one that sets things up, without what changes the weights."""
+def _seconds(
+    model: Any, batch: dict[str, Any], loss: Callable[..., Any], way: Way, device: Device, wanted: float
+) -> float:
+    """The fastest of some steps after one that sets things up, without what changes the weights.
+
+    Args:
+        wanted: seconds in which a step is to be done; a way that is far from it is not timed again.
+    """
     best = float("inf")
     with prepared(model, way, device):
         model.train()
-        for _ in range(1 + _STEPS_TIMED):
+        for number in range(1 + _STEPS_TIMED):
             begin = perf_counter()
-            _computed(model, batch, loss, way).backward()
+            computed(model, batch, loss, way, device).backward()
             best = min(best, perf_counter() - begin)
             model.zero_grad(set_to_none=True)
+            if number and best > _FAR * wanted:
+                break
     return best
 
 
-def _computed(model: Any, batch: dict[str, Any], loss: Callable[..., Any], way: Way) -> Any:
+def computed(model: Any, batch: dict[str, Any], loss: Callable[..., Any], way: Way, device: Device) -> Any:
+    """The loss of a batch, with `labels` in it, as this way computes it."""
     import torch
 
     given = {name: value for name, value in batch.items() if name != "labels"}
-    with torch.autocast("cpu", torch.bfloat16, enabled=way.weights == "autocast"):
+    with torch.autocast(device.kind, torch.bfloat16, enabled=way.weights == "autocast"):
         outputs = model(**given)
     return loss(outputs, batch["labels"])

@@ -91,7 +91,7 @@ def fit_head(
 ) -> Fitted:
     """The same for given poolings, `after` so many steps of something else. What is planned has been told."""
     rows = {
-        name: task.encode(part, split.labels, model, tokenizer, spec)
+        name: task.encode(part, split.labels, model, tokenizer, spec, folder / checkpoints.ENCODED)
         for name, part in (("validation", split.validation.iloc[: task.most_validated]), ("train", split.train))
     }
     teller = _Teller(report, signals, sum(map(len, rows.values())))

@@ -21,12 +21,10 @@ from core.spec import TrainSpec
 from core.tasks.base import Task, find, judged_rows
 from core.training import checkpoints
 from core.training.answering import answer
-from core.training.loop import Fitted, InterruptedRunError, Keeping, Report, Signals, fit
+from core.training.loop import Fitted, Keeping, Report, Signals, fit, teller
 
 if TYPE_CHECKING:
     from core.data.preparing import Split
-
-_SECONDS_BETWEEN_REPORTS = 1.0
 
 
 def train(
@@ -66,8 +64,8 @@ def train(
     verify_starter(base)
 
     report(events.Phase(name="data"))
-    given, counts = _rows(task, spec, owner, settings)
-    split = _with_copies(task, given, spec)
+    given, counts = prepared_rows(task, spec, owner, settings)
+    split = with_copies(task, given, spec)
     findings = [finding.as_dict() for finding in split.findings]
     report(
         events.Prepared(
@@ -78,15 +76,19 @@ def train(
 
     report(events.Phase(name="loading"))
     _set_seed(spec.seed)
+    begin = monotonic()
     model, tokenizer = task.load(base, split, spec)
+    keeping = replace(keeping, opening=monotonic() - begin)
     # Simple methods learn from the rows as they are: copies that balance the labels would tell them another majority.
     judged = judged_rows(task, split.test)
     before = {}
     if "untouched" in task.baselines:
-        tell = _teller("untouched", report, signals)
+        tell, begin = teller("untouched", report, signals), monotonic()
         before["untouched"] = answer(
             task, model, tokenizer, judged, spec, device, tell, folder / "answers" / "untouched"
         )
+        # Where an earlier attempt has given the answers, it also knows how long they took.
+        keeping = replace(keeping, testing=known.get("testing") or monotonic() - begin)
     model = adapt(model, spec)
     checkpoints.check_disk(folder, model)
     report(events.Phase(name="training"))
@@ -98,7 +100,7 @@ def train(
 
     report(events.Phase(name="baselines"))
     others = task.simple_answers(given, judged, spec) | before
-    tell = _teller("testing", report, signals)
+    tell = teller("testing", report, signals)
     best = _best(task, base, split, spec, folder)
     task.finish(*best, split, spec, device)
     # Another attempt may have trained further than the one that answered before.
@@ -155,26 +157,12 @@ def _keeping(planned: list[events.Planned], report: Report) -> Report:
     return keep
 
 
-def _teller(phase: str, report: Report, signals: Signals) -> Callable[[int, int], None]:
-    """Begin a part that takes long, and say every second how far it is.
+def prepared_rows(task: Task, spec: TrainSpec, owner: str, settings: Settings) -> tuple["Split", dict[str, int]]:
+    """The rows cleaned and divided, and how many have each label.
 
-    The function that it gives raises InterruptedRunError when the system asks to end.
+    Raises:
+        UserError: what `core.data.preparing.prepare` and the table store raise.
     """
-    report(events.Phase(name=phase))
-    told = monotonic()
-
-    def tell(done: int, total: int) -> None:
-        nonlocal told
-        if signals.interrupted():
-            raise InterruptedRunError
-        if monotonic() - told >= _SECONDS_BETWEEN_REPORTS:
-            told = monotonic()
-            report(events.Phase(name=phase, done=done, total=total))
-
-    return tell
-
-
-def _rows(task: Task, spec: TrainSpec, owner: str, settings: Settings) -> tuple["Split", dict[str, int]]:
     tables = TableStore(settings)
     columns = column_names(spec.data.columns)
     if spec.data.split.method != "fraction" and spec.data.split.column:
@@ -189,7 +177,7 @@ def _rows(task: Task, spec: TrainSpec, owner: str, settings: Settings) -> tuple[
     return split, counts
 
 
-def _with_copies(task: Task, split: "Split", spec: TrainSpec) -> "Split":
+def with_copies(task: Task, split: "Split", spec: TrainSpec) -> "Split":
     """The training rows with the changed copies that were asked for; the rows held out stay as they are.
 
     Only labels survive small changes of a text: an answer to be written belongs to the words as they were.

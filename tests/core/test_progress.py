@@ -1,3 +1,5 @@
+import pytest
+
 from core import events
 from core.runs.progress import fold
 from core.training.pace import Pace
@@ -48,25 +50,44 @@ def test_a_new_attempt_begins_anew():
     assert progress.losses == [(1, 1.0)]
 
 
-def test_time_left_counts_steps_evaluations_and_the_final_test():
-    now = [0.0]
-    pace = Pace(steps=10, evaluations=2, rows_per_step=8, test_share=1.0, clock=lambda: now[0])
+def paced(now, **more):
+    """Ten steps of 8 rows with two evaluations, of which five steps of two seconds are done."""
+    pace = Pace(10, 2, 8, validated=24, clock=lambda: now[0], **more)
     pace.start()
     now[0] = 60.0  # the first step sets things up and must not count
     pace.step()
     for _ in range(4):
         now[0] += 2.0
         pace.step()
-    now[0] += 100.0
+    return pace
+
+
+def test_time_left_counts_steps_evaluations_with_their_saving_and_the_final_test():
+    now = [0.0]
+    pace = paced(now, read_after=12, opening=7.0)
+    # A row is read in a third of the time in which it is learned from.
+    assert pace.seconds_left() == pytest.approx(5 * 2.0 + 2 * 24 * (2 / 8) / 3 + 12 * (2 / 8) / 3 + 7.0)
+    now[0] += 4.0
     pace.evaluated(4.0)
+    now[0] += 1.0
     pace.resume()
     assert pace.rows_per_second() == 4.0
-    assert pace.seconds_left() == 5 * 2.0 + 4.0 * (1 + 1.0)
+    assert pace.seconds_left() == pytest.approx(5 * 2.0 + (4.0 + 1.0) + 4.0 / 2 + 7.0)
+
+
+def test_what_was_measured_of_the_final_test_counts_and_states_are_saved_as_often_as_before():
+    now = [0.0]
+    pace = paced(now, read_after=12, testing=300.0)
+    pace.evaluated(0.0)
+    pace.resume()
+    now[0] += 6.8  # a tenth of all steps until now
+    pace.resume()
+    assert pace.seconds_left() == pytest.approx(5 * 2.0 * 1.1 + 300.0)
 
 
 def test_reports_are_half_a_second_apart():
     now = [0.0]
-    pace = Pace(steps=9, evaluations=1, rows_per_step=1, test_share=0, clock=lambda: now[0])
+    pace = Pace(steps=9, evaluations=1, rows_per_step=1, clock=lambda: now[0])
     pace.start()
     due = []
     for _ in range(8):

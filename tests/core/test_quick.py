@@ -236,6 +236,6 @@ def test_a_damaged_model_is_named(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     with torch.no_grad():
         model.bert.embeddings.word_embeddings.weight.fill_(float("nan"))
-    rows = Dataset.from_dict({"input_ids": [[2, 7, 3]], "labels": [0]})
+    rows = Dataset.from_dict({"input_ids": [[2, 7, 3]], "attention_mask": [[1] * 3], "labels": [0], "length": [3]})
     with pytest.raises(UserError, match="features_not_finite"):
         features.read(model, rows, (features.AS_IT_IS,), DataCollatorWithPadding(tokenizer), CPU, 1, lambda rows: False)

@@ -19,7 +19,7 @@ from core.settings import Settings
 from core.spec import AugmentChoice, DataChoice, Method, ModelChoice, build
 from core.tasks.base import find
 from core.training import checkpoints
-from core.training.loop import Signals
+from core.training.loop import Signals, steps_between
 from core.training.run import train, works_in_parts
 from tests import tiny
 
@@ -287,3 +287,18 @@ def test_the_device_says_why():
     if device.kind == "cpu":
         assert (device.precision == "bfloat16") == (device.bfloat16_speedup >= 1.15)
         assert device.threads >= 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "share", "between"),
+    [
+        (100, 1, 0.2, 33),  # three times at least
+        (100, 1, 0.02, 20),  # five times where that takes little time
+        (100, 2, 0.2, 33),
+        (100, 4, 0.2, 25),
+        (100, 10, 0.02, 10),  # once in an epoch, not more
+        (2, 1, 0.5, 1),
+    ],
+)
+def test_judging_takes_little_of_the_time(steps, epochs, share, between):
+    assert steps_between(steps, epochs, share) == between

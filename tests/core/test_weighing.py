@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from core.device import Device
 from core.tasks.base import find
-from core.training.loop import _Learned
+from core.training.loop import Learned
 from core.training.precision import Way
 from core.training.validation import judge_of
 
@@ -20,7 +20,7 @@ def loss(outputs, labels):
 def test_batches_of_different_size_add_up_to_the_mean_over_all_rows():
     torch.manual_seed(1)
     logits, labels = torch.randn(12, 3), torch.randint(0, 3, (12,))
-    learned = _Learned(loss, 4.0)
+    learned = Learned(loss, 4.0)
     parts = [learned({"logits": logits[a:b]}, labels[a:b]) for a, b in ((0, 1), (1, 3), (3, 12))]
     whole = float(loss({"logits": logits}, labels))
     assert float(sum(parts)) / 3 == pytest.approx(whole, rel=1e-5)

@@ -109,7 +109,7 @@ def test_quick_mode_reads_no_text_twice_and_ends_with_the_same_weights(house, mo
 
 @pytest.mark.parametrize("phase", ["untouched", "testing"])
 def test_answers_that_were_written_are_not_written_again(phase, house, model, monkeypatch):
-    monkeypatch.setattr("core.training.answering._WRITTEN_ROWS", 3)
+    monkeypatch.setattr("core.training.answering.WRITTEN_ROWS", 3)
     spec = house.spec(Way("translation", "t5", "lora", LANGUAGES), model("t5"), epochs=1)
     undisturbed, _ = house.train(spec)
     folder, asked, honest = house.folder(spec), [], type(find("translation")).answer

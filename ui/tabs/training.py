@@ -10,7 +10,7 @@ from core.runs import history
 from core.runs.store import ACTIVE, RunRecord
 from core.settings import MEBIBYTE
 from core.spec import ModelChoice, TrainSpec
-from ui import cards, charts, choices, keeping, progressing, sentences, waiting
+from ui import cards, charts, choices, estimating, keeping, progressing, sentences, waiting
 from ui.page import Page, Tab, Visit
 from ui.pictures import esc
 from ui.readiness import card, going_on, shown_run, steps
@@ -35,6 +35,7 @@ def build(page: Page) -> Tab:
         hours = page.house.settings.limits.run_seconds / 3600
         gr.HTML(f'<p class="hint">{esc(text("training.time_limit", hours=hours))}</p>')
     parts |= keeping.before(page)
+    parts |= estimating.build(page)
     parts["status"] = gr.HTML(min_height=110, elem_id="training-status")
     with gr.Row(elem_classes=["halves"]):
         parts["losses"] = _plot(text("charts.loss_title"), charts.losses(text, None), "loss", text("charts.loss"), text)
@@ -52,6 +53,7 @@ def build(page: Page) -> Tab:
     parts["look"] = gr.Button(visible="hidden", elem_id="look-again")
     _wire(page, parts)
     keeping.wire(page, parts, view)
+    estimating.wire(page, parts)
     # Who has the log closed does not pay for it.
     watching = gr.Timer(POLL_SECONDS, active=False)
     log_parts = {"log": shown_log, "watching": watching}
@@ -116,7 +118,7 @@ def poll(visit: Visit) -> dict[str, Any]:
             WAITING_POLL_SECONDS if waiting.behind_another(record, records) else POLL_SECONDS, active=active
         ),
     }
-    shown |= keeping.poll(visit, record)
+    shown |= keeping.poll(visit, record) | estimating.poll(visit, ready=ready)
     # The list may be open under somebody's mouse: it is sent again only when the run has ended.
     return shown if active else shown | {"runs": _runs(visit, record)}
 

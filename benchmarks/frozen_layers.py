@@ -1,0 +1,104 @@
+"""What it saves to compute frozen lower layers once: docstrings by library, MiniLM with a fixed word table.
+
+Each training runs in a fresh process, in turn with one that computes the frozen layers in every step; the score is the
+accuracy on the test rows.
+
+    python -m benchmarks.frozen_layers [--work long|short] [--layers 4] [--turns 3] [--rows 1600] [--epochs 4]
+"""
+
+import argparse
+import json
+import pickle
+import resource
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from benchmarks.training_speed import rows
+from benchmarks.turns import alternate, compare
+from core.data.preparing import Split
+from core.quiet import quiet_libraries
+from core.settings import Limits, Settings
+from core.spec import DataChoice, TrainSpec, build
+from core.tasks.base import find
+
+
+def trained(split: Split, spec: TrainSpec, home: Path, *, kept: bool) -> tuple[float, Any, Any]:
+    """Seconds of our loop, and its best (model, tokenizer)."""
+    from transformers import set_seed
+
+    from core.device import detect
+    from core.models.adapting import adapt
+    from core.models.catalogue import STARTERS
+    from core.training import checkpoints, frozen
+    from core.training.loop import Signals, fit
+
+    if not kept:
+        frozen.replayed = lambda *given, **more: nullcontext(0)  # type: ignore[assignment]
+    task, device = find("classification"), detect()
+    set_seed(spec.seed)
+    model, tokenizer = task.load(STARTERS["minilm"].folder(), split, spec)
+    model = adapt(model, spec)
+    begin = perf_counter()
+    done = fit(task, model, tokenizer, split, spec, device, home, lambda e: None, Signals(lambda: False, lambda: False))
+    seconds = perf_counter() - begin
+    assert done.way["kept_layers"] == (spec.freeze_layers if kept else 0)
+    best = checkpoints.best(home)
+    assert best is not None
+    return seconds, *task.reload(best)
+
+
+def one(given: argparse.Namespace) -> None:
+    """A single timed run, in a process of its own; JSON on the last line."""
+    quiet_libraries()
+    from core.device import Device
+
+    task, split = find("classification"), pickle.loads((Path(given.home) / "split.pickle").read_bytes())
+    spec = build(
+        data=DataChoice(table="0" * 64, columns={"text": "text", "label": "label"}),
+        learning_rate=given.rate,
+        epochs=given.epochs,
+        max_length=256,
+        freeze_embeddings=True,
+        freeze_layers=given.layers,
+    )
+    with tempfile.TemporaryDirectory(dir=given.home) as folder:
+        seconds, model, tokenizer = trained(split, spec, Path(folder), kept=given.one == "kept")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    answers = task.predict(model, tokenizer, split.test["text"].tolist(), Device("cpu", "float32", 2, "same"))
+    right = sum(a.answer == label for a, label in zip(answers, split.test["label"], strict=True))
+    found = {
+        "seconds": round(seconds, 1),
+        "per_second": round(len(split.train) * given.epochs / seconds, 1),
+        "memory_gib": round(memory, 2),
+        "score": round(right / len(answers), 4),
+    }
+    print(json.dumps(found))
+
+
+def main() -> None:
+    """Run both in turn and print the median ratio."""
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--work", choices=["long", "short"], default="long")
+    flags.add_argument("--layers", type=int, default=4, help="first layers that are frozen, of 6")
+    flags.add_argument("--rows", type=int, default=1600)
+    flags.add_argument("--turns", type=int, default=3)
+    flags.add_argument("--epochs", type=int, default=4)
+    flags.add_argument("--rate", type=float, default=2e-4)
+    flags.add_argument("--one", choices=["kept", "usual"], help=argparse.SUPPRESS)
+    flags.add_argument("--home", help=argparse.SUPPRESS)
+    given = flags.parse_args()
+    if given.one:
+        one(given)
+        return
+    with tempfile.TemporaryDirectory() as home:
+        settings = Settings(home=Path(home), limits=Limits(free_disk=0))
+        (settings.home / "split.pickle").write_bytes(pickle.dumps(rows(given, settings)))
+        found = alternate("benchmarks.frozen_layers", ["usual", "kept"], given.turns, settings)
+    compare(f"MiniLM, {given.work} texts, {given.layers} of 6 layers frozen", "kept", found)
+
+
+if __name__ == "__main__":
+    main()
