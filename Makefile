@@ -58,6 +58,9 @@ bench: $(VENV)/development
 	$(BIN)/python -m benchmarks.generation_speed --work chat
 	$(BIN)/python -m benchmarks.generation_speed --work summary
 	$(BIN)/python -m benchmarks.prediction_speed
+	$(BIN)/python -m benchmarks.frozen_layers
+	$(BIN)/python -m benchmarks.estimate
+	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.answer
 	$(BIN)/python -m benchmarks.data

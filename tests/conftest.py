@@ -3,6 +3,7 @@
 import csv
 import gc
 import os
+import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 # Threads that wait by spinning make a tiny model many times slower where other work goes on beside it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from tests import fakehub
+from tests import fakehub, forking
 
 
 @pytest.fixture
@@ -28,6 +29,27 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests import tiny  # imports transformers, which the tests of the page do without
 
     return tiny.classifier(tmp_path_factory.mktemp("tiny"), ("delivery", "refund", "account"))
+
+
+@pytest.fixture(scope="session")
+def _forking() -> Iterator[forking.Forking]:
+    copied = forking.Forking()
+    yield copied
+    copied.close()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forked(_forking: forking.Forking) -> Iterator[None]:
+    """Children that read tables, train and answer are spared their imports, see `tests.forking` and `started_anew`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.processes.subprocess", _forking)
+        yield
+
+
+@pytest.fixture
+def started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every child begins as it does for people."""
+    monkeypatch.setattr("core.processes.subprocess", subprocess)
 
 
 @pytest.fixture(autouse=True, scope="module")

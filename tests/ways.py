@@ -1,11 +1,19 @@
 """Each task with a tiny model of a family, and a home in which it goes the whole way in this process."""
 
+import contextlib
 import csv
+import io
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
 
 from core import events
+from core.__main__ import main
 from core.data.options import ReadOptions
 from core.data.store import Table, TableStore
 from core.device import Device
@@ -137,6 +145,17 @@ class House:
 
     def in_phase(self, name: str) -> bool:
         return self.phases()[-1:] == [name]
+
+
+def command(home: Path, *arguments: object) -> tuple[int, Any, str]:
+    """(exit status, JSON answer, what was said) of a command in this process; its children are others."""
+    torch.set_num_threads(1)
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.device.detect", lambda: DEVICE)
+        status = main([*map(str, arguments), "--home", str(home)])
+    lines = out.getvalue().splitlines()
+    return status, json.loads(lines[-1]) if lines else None, err.getvalue()
 
 
 def written(folder: Path, task: str, count: int) -> Path:

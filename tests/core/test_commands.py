@@ -16,6 +16,7 @@ from core.runs.store import RunStore
 from core.spec import DataChoice, build
 from tests import tiny
 from tests.answers import logits
+from tests.ways import command as here
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,6 +48,12 @@ def command(home, *arguments, language="C.UTF-8", environment=None):
     )
     out = done.stdout.decode().splitlines()
     return done.returncode, json.loads(out[-1]) if out else None, done.stderr.decode()
+
+
+@pytest.fixture(autouse=True)
+def _no_hub(monkeypatch):
+    """For commands in this process; each is also given to a real command line, which takes seconds to begin."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +91,7 @@ class TestTheWholeWay:
         by_id = command(
             home, "evaluate", "--model", answer["run"], "--data", weather, "--text", "note", "--label", "kind"
         )
-        by_folder = command(
+        by_folder = here(
             home, "evaluate", "--model", answer["model"], "--data", weather, "--text", "note", "--label", "kind"
         )
         assert by_id[0] == by_folder[0] == 0
@@ -102,7 +109,7 @@ class TestTheWholeWay:
         home, answer, _ = trained
         source, out = tmp_path / "new.csv", tmp_path / "answers.csv"
         source.write_text('id,note,extra\n7,"sun, warm",=1+1\n8,,x\n9,"cold\nwind",y\n', encoding="utf-8")
-        status, said, err = command(
+        status, said, err = here(
             home, "predict", "--model", answer["run"], "--data", source, "--text", "note", "--out", out
         )
         assert (status, said["rows"], said["answered"]) == (0, 3, 2), err
@@ -118,7 +125,7 @@ class TestTheWholeWay:
         home, answer, _ = trained
         source = tmp_path / "new.csv"
         source.write_text("note,b\nsun,1\n", encoding="utf-8")
-        status, said, err = command(
+        status, said, err = here(
             home, "predict", "--model", answer["run"], "--data", source, "--text", "note", "--out", source
         )
         assert (status, said) == (2, None)
@@ -127,7 +134,7 @@ class TestTheWholeWay:
 
     def test_a_run_can_be_trained_further(self, trained, weather):
         home, answer, _ = trained
-        status, second, said = command(
+        status, second, said = here(
             home, "train", "--data", weather, "--text", "note", "--label", "kind", "--model", answer["run"][:8],
             "--set=method=full", "--set=epochs=1", "--set=learning_rate=1e-6", "--set=max_length=32",
         )  # fmt: skip
@@ -141,7 +148,7 @@ class TestTheWholeWay:
         test.write_text(
             "note,kind\n" + "".join(f"sun warm {w},warm\nsnow {w},cold\n" for w in "abcde"), encoding="utf-8"
         )
-        status, answer, said = command(
+        status, answer, said = here(
             home, "train", "--data", weather, "--text", "note", "--label", "kind", "--test", test, "--model", body,
             "--set=method=full", "--set=epochs=1", "--set=max_length=32",
         )  # fmt: skip
@@ -161,7 +168,7 @@ def test_a_run_that_fails_leaves_with_1_and_says_why(body, weather, tmp_path):
         model.encoder.layer[0].output.dense.weight.fill_(float("nan"))
     model.save_pretrained(broken)
     train = ["train", "--data", weather, "--text", "note", "--label", "kind", "--model", broken]
-    status, answer, said = command(tmp_path / "home", *train, "--set=method=full", "--set=max_length=32")
+    status, answer, said = here(tmp_path / "home", *train, "--set=method=full", "--set=max_length=32")
     assert (status, answer["state"], answer["error"]["code"]) == (1, "FAILED", "loss_not_finite"), said
     assert "learning rate" in said.splitlines()[-1]
 
@@ -170,7 +177,7 @@ def test_a_run_that_fails_leaves_with_1_and_says_why(body, weather, tmp_path):
 def test_a_messy_spreadsheet_is_mended_and_every_change_is_said(body, tmp_path):
     """The same sum as an accountant's: rows used and rows left out make up the rows of the file."""
     messy = SAMPLES["customer_messages"].with_name("customer_messages_messy.csv")
-    status, answer, said = command(
+    status, answer, said = here(
         tmp_path, "train", "--data", messy, "--text", "message", "--label", "topic", "--model", body,
         "--set=method=full", "--set=epochs=1", "--set=max_length=32",
     )  # fmt: skip
@@ -213,7 +220,7 @@ def test_from_a_model_on_the_hub_to_a_published_result(fake_hub, body, weather, 
     for name, content in repo.files.items():
         (folder / name).write_bytes(content)
     assert logits(folder, ["sun"])[0] == pytest.approx(logits(answer["model"], ["sun"])[0])
-    status, again, said = command(tmp_path, *train, *quick)
+    status, again, said = here(tmp_path, *train, *quick)
     assert status == 0, said
     assert again["spec"]["model"] == answer["spec"]["model"]
 

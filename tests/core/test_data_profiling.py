@@ -68,6 +68,7 @@ def test_a_missing_column_is_said(settings, tmp_path, tokenizer):
         token_lengths(settings, stored(settings, tmp_path, [1, 2]), "topic", tokenizer)
 
 
+@pytest.mark.usefixtures("started_anew")
 def test_counting_is_bounded(settings, tmp_path, tokenizer):
     table = stored(settings, tmp_path, [1, 2])
     hasty = Settings(home=settings.home, limits=Limits(reader_memory=64 * 2**20))
@@ -85,6 +86,7 @@ def test_one_giant_does_not_flatten_the_histogram():
     assert summary([], 0)["histogram"] == []
 
 
+@pytest.mark.usefixtures("started_anew")
 def test_a_tokenizer_that_panics_takes_nobody_with_it(settings, tmp_path, tokenizer):
     """A pattern that backtracks until its library panics, as a stranger's tokenizer may bring along."""
     bomb = json.loads(tokenizer.read_text(encoding="utf-8"))

@@ -368,6 +368,7 @@ def test_the_child_passes_errors_on_and_leaves_nothing(settings, tmp_path):
     assert not (tmp_path / "table").exists()
 
 
+@pytest.mark.usefixtures("started_anew")
 @pytest.mark.parametrize("limits", [Limits(reader_memory=420 * 2**20), Limits(reader_cpu=1), Limits(reader_wall=1)])
 def test_a_heavy_file_ends_the_child_and_not_us(tmp_path, limits):
     heavy = tmp_path / "heavy.csv"

@@ -76,6 +76,7 @@ def test_a_question_survives_the_way_to_the_child():
     assert surveying.question(asked.as_dict()) == asked
 
 
+@pytest.mark.usefixtures("started_anew")
 def test_a_child_that_meets_its_limits_is_a_plain_error(tmp_path):
     settings = Settings(home=tmp_path)
     _, asked = question(settings, SAMPLES["customer_messages"], {"text": "message", "label": "topic"})

@@ -414,6 +414,7 @@ def test_json_reads_back(records, ascii, write, codec, file):
             read(file, content)
 
 
+@pytest.mark.usefixtures("started_anew")
 def test_a_large_array_in_the_limited_child(tmp_path):
     path = tmp_path / "large.json"
     record = json.dumps({"text": "文本 some words " * 20, "label": "x", "n": 1.5, "tags": ["a"]}, ensure_ascii=False)

@@ -442,8 +442,9 @@ def test_the_token_is_kept_nowhere_and_what_sends_it_stands_back(
 
     def watch(request: Request) -> Response | None:
         if "/commit/" in request.url.path:
-            children = " ".join(f.read_text() for f in Path("/proc/self/task").glob("*/children"))
-            nice.extend(os.getpriority(os.PRIO_PROCESS, int(child)) for child in children.split())
+            children = " ".join(f.read_text() for f in Path("/proc/self/task").glob("*/children")).split()
+            keeping = [child for child in children if b"core.keeping" in Path(f"/proc/{child}/cmdline").read_bytes()]
+            nice.extend(os.getpriority(os.PRIO_PROCESS, int(child)) for child in keeping)
         return Response(status_code=500) if "/commit/" in request.url.path and len(nice) == 1 else None
 
     monkeypatch.setattr(processes.subprocess, "Popen", watched)

@@ -83,6 +83,7 @@ def test_copies_are_learned_from_and_simple_methods_see_the_rows_as_they_are(bod
     assert sum(seen[0].values()) == sum(report["data"]["label_counts"].values()) == 120
 
 
+@pytest.mark.usefixtures("started_anew")
 @pytest.mark.real
 def test_a_real_worker_learns_judges_and_saves(house, body, tmp_path):
     settings, runs, supervisor = house

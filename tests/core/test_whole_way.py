@@ -1,6 +1,5 @@
 """Each task goes the whole way: from a table to a model that is judged, saved, opened again and asked."""
 
-import contextlib
 import csv
 import io
 import json
@@ -11,7 +10,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from core import events, files
-from core.__main__ import main
 from core.data.store import TableStore
 from core.errors import UserError
 from core.quiet import quiet_libraries
@@ -22,7 +20,7 @@ from core.terminal import Terminal
 from core.training import checkpoints
 from core.training.loop import InterruptedRunError
 from tests import tiny
-from tests.ways import DEVICE, LANGUAGES, MODELS, ROWS, House, Models, Way, exchange, written
+from tests.ways import DEVICE, LANGUAGES, MODELS, ROWS, House, Models, Way, command, exchange, written
 
 pytestmark = pytest.mark.real
 
@@ -231,17 +229,6 @@ def commanded(request, tmp_path_factory, model):
     )
     assert status == 0, said
     return way, home, source, answer, said
-
-
-def command(home, *arguments):
-    """(exit status, JSON answer, what was said) of a command, whose children are real processes."""
-    torch.set_num_threads(1)
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("core.device.detect", lambda: DEVICE)
-        status = main([*map(str, arguments), "--home", str(home)])
-    lines = out.getvalue().splitlines()
-    return status, json.loads(lines[-1]) if lines else None, err.getvalue()
 
 
 def test_the_command_line_says_what_a_model_is_worth(commanded):

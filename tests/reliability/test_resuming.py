@@ -223,6 +223,7 @@ def test_stopped_it_can_go_on_later_and_ends_where_it_would_have_ended(house, mo
 )
 def test_a_batch_in_parts_learns_the_same_but_for_rounding(way, house, model, monkeypatch):
     monkeypatch.setattr("tests.tiny.config", lambda **changes: None)
+    monkeypatch.setattr("core.training.pace.Pace.due", lambda self: True)  # each step is told, however fast they are
     whole, parts = (
         _losses(house, house.spec(way, model(way.family), rows=40, warmup_ratio=0.0), cut) for cut in (1, 4)
     )

@@ -21,6 +21,11 @@ SPACES_OWN = "the-token-of-the-space-itself"
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _forked() -> None:
+    """What children are told is looked at: here each begins as it does for people."""
+
+
 @dataclass(frozen=True)
 class Space:
     """The page as it is served.
