@@ -104,13 +104,16 @@ def room(folder: Path, needed: int) -> None:
         raise UserError("disk_full")
 
 
-def check_disk(folder: Path, model: Any) -> None:
+def check_disk(folder: Path, model: Any, *, whole: bool = False) -> None:
     """Whether there is room for what training this model keeps and for its result.
+
+    Args:
+        whole: see `sizes`.
 
     Raises:
         UserError: `disk_too_small`.
     """
-    needed, free = sizes(model).needed, _free(folder)
+    needed, free = sizes(model, whole=whole).needed, _free(folder)
     if free < needed:
         raise UserError("disk_too_small", needed=needed // MEBIBYTE, free=free // MEBIBYTE)
 
@@ -140,12 +143,16 @@ class Sizes:
         return 2 * self.state + 3 * self.result + _LEAST_FREE
 
 
-def sizes(model: Any) -> Sizes:
-    """What training this model writes."""
-    changed = 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
+def sizes(model: Any, *, whole: bool = False) -> Sizes:
+    """What training this model writes.
+
+    Args:
+        whole: whether all of it changes although it is frozen now: a method may choose by itself what it trains.
+    """
+    changed = 4 * sum(p.numel() for p in model.parameters() if p.requires_grad or whole)
     # Rounded weights are written as they were before.
-    whole = sum(p.numel() * (4 if p.is_floating_point() else p.element_size()) for p in model.parameters())
-    return Sizes(3 * changed, changed if is_adapted(model) else whole, whole)
+    result = sum(p.numel() * (4 if p.is_floating_point() else p.element_size()) for p in model.parameters())
+    return Sizes(3 * changed, changed if is_adapted(model) else result, result)
 
 
 def _free(folder: Path) -> int:

@@ -82,8 +82,9 @@ def measure(spec: TrainSpec, owner: str, folder: Path, place: Settings, tell: Te
     loading = monotonic() - begin
     clock.add("preparing", loading)
     model = adapt(model, spec)
-    checkpoints.check_disk(folder, model)
-    sizes, speed = checkpoints.sizes(model), bytes_a_second(folder)
+    whole = spec.method == "few"
+    checkpoints.check_disk(folder, model, whole=whole)
+    sizes, speed = checkpoints.sizes(model, whole=whole), bytes_a_second(folder)
     tell({"disk_bytes": sizes.needed, **clock.parts})
 
     tried = _TRIALS.get(spec.method, step_some)(task, model, tokenizer, split, spec, device, folder, tell)

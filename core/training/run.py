@@ -90,7 +90,7 @@ def train(
         # Where an earlier attempt has given the answers, it also knows how long they took.
         keeping = replace(keeping, testing=known.get("testing") or monotonic() - begin)
     model = adapt(model, spec)
-    checkpoints.check_disk(folder, model)
+    checkpoints.check_disk(folder, model, whole=spec.method == "few")
     report(events.Phase(name="training"))
     planned: list[events.Planned] = []
     fitted = fitting(spec.method)(

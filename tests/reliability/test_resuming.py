@@ -109,7 +109,7 @@ def test_quick_mode_reads_no_text_twice_and_ends_with_the_same_weights(house, mo
 
 @pytest.mark.parametrize("phase", ["untouched", "testing"])
 def test_answers_that_were_written_are_not_written_again(phase, house, model, monkeypatch):
-    monkeypatch.setattr("core.training.answering.WRITTEN_ROWS", 3)
+    monkeypatch.setattr("core.training.answering._WRITTEN_ROWS", 3)
     spec = house.spec(Way("translation", "t5", "lora", LANGUAGES), model("t5"), epochs=1)
     undisturbed, _ = house.train(spec)
     folder, asked, honest = house.folder(spec), [], type(find("translation")).answer
@@ -297,7 +297,7 @@ def test_a_run_goes_on_in_the_way_to_compute_in_which_it_began_and_the_report_sa
     began = checkpoints.facts_of(checkpoints.state(folder)[0])["way"]
     monkeypatch.setattr("core.training.loop.choose", lambda *given: pytest.fail("chosen anew"))
     assert house.go_on(spec, folder)["training_way"] == began
-    assert began["tried"] >= 2
+    assert began["tried"] >= 1
 
 
 def test_memory_that_runs_out_while_ways_are_tried_is_said_as_such(house, model, monkeypatch):
