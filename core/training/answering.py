@@ -41,21 +41,22 @@ def answer(
     Raises:
         UserError: `disk_full`.
     """
-    size, found = _WRITTEN_ROWS if task.writes else _OTHER_ROWS, Answers()
+    size, found, begin = _WRITTEN_ROWS if task.writes else _OTHER_ROWS, Answers(), 0
     folder.mkdir(parents=True, exist_ok=True)
-    while (begin := len(found.predictions)) < len(rows):
+    while begin < len(rows):
         path = folder / f"{begin}.json"
-        part = _read(path)
+        part, count = _read(path)
         if part is None:
             started, some = monotonic(), rows.iloc[begin : begin + size]
-            told = _shifted(tell, begin, len(rows))
+            told, count = _shifted(tell, begin, len(rows)), len(some)
             part = task.answer(model, tokenizer, some.reset_index(drop=True), spec, device, told)
             with suppress(ValueError):  # a loss that is no number cannot be written: the part is worked out again
-                files.write_json(path, asdict(part))
-            size = max(size, int(_SECONDS * len(some) / max(monotonic() - started, 1e-3)))
+                files.write_json(path, {"rows": count, **asdict(part)})
+            size = max(size, int(_SECONDS * count / max(monotonic() - started, 1e-3)))
         found.predictions.extend(part.predictions)
         found.token_losses.extend(part.token_losses)
-        tell(len(found.predictions), len(rows))
+        begin += count
+        tell(begin, len(rows))
     return found
 
 
@@ -63,14 +64,15 @@ def _shifted(tell: Callable[[int, int], None], begin: int, total: int) -> Callab
     return lambda done, _: tell(begin + done, total)
 
 
-def _read(path: Path) -> Answers | None:
-    """The part that was kept; None where there is none, or where it is damaged."""
+def _read(path: Path) -> tuple[Answers | None, int]:
+    """The part that was kept, and its rows; None where there is none, or where it is damaged."""
     try:
         kept = files.read_json(path)
         predictions = [_prediction(told) for told in kept["predictions"]]
-        return Answers(predictions, [(float(a), b, c) for a, b, c in kept["token_losses"]]) if predictions else None
+        losses = [(float(a), b, c) for a, b, c in kept["token_losses"]]
+        return (Answers(predictions, losses), int(kept["rows"])) if int(kept["rows"]) > 0 else (None, 0)
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return None, 0
 
 
 def _prediction(told: dict[str, Any]) -> Prediction:
