@@ -142,9 +142,9 @@ def child_environment(settings: Settings, *, online: bool = False) -> dict[str, 
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TOKENIZERS_PARALLELISM": "true",
-        # Each shape of a matrix product is compiled and kept, a megabyte each; what is kept serves one step after all.
-        "LRU_CACHE_CAPACITY": "64",
-        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
+        # Each shape of a matrix product is compiled and kept, about a megabyte each, up to 1,024 of them.
+        "LRU_CACHE_CAPACITY": "256",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
         "OPENBLAS_NUM_THREADS": "2",  # it reserves address space for each thread, which counts against a child's limit
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
