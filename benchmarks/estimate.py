@@ -18,12 +18,12 @@ from typing import Any
 from benchmarks.docstrings import LIBRARIES, first_lines, table
 from core import files
 from core.data.store import TableStore
+from core.estimating.asking import PARTS, estimate
 from core.models import starters
 from core.processes import spawn
 from core.runs.store import RunStore
 from core.settings import Limits, Settings
 from core.spec import DataChoice, ModelChoice, TrainSpec, build
-from core.training.estimating import PARTS, estimate
 
 _OWNER = "local"
 _MINILM, _SMOLLM = ModelChoice(source="starter", name="minilm"), ModelChoice(source="starter", name="smollm2")

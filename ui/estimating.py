@@ -10,8 +10,8 @@ from typing import Any
 import gradio as gr
 
 from core.errors import UserError
+from core.estimating.asking import MOST_SECONDS, Estimate, estimate
 from core.spec import TrainSpec
-from core.training.estimating import MOST_SECONDS, Estimate, estimate
 from ui import choices, sentences
 from ui.page import Page, Visit
 from ui.pictures import esc

@@ -17,6 +17,7 @@ from core.data.store import Table, TableStore
 from core.data.survey import Question, survey
 from core.data.understanding import SAMPLE_ROWS, understand
 from core.errors import Fact, UserError
+from core.estimating import asking
 from core.models import fetching, starters
 from core.models.architectures import examples
 from core.models.catalogue import STARTERS
@@ -38,7 +39,6 @@ from core.spec import (
 )
 from core.tasks.base import Task, find
 from core.terminal import Terminal
-from core.training import estimating
 from core.training.recommending import recommend
 
 
@@ -68,7 +68,7 @@ def estimate(given: argparse.Namespace, settings: Settings, terminal: Terminal) 
     """Measure what `train` would take with the same flags: seconds, memory, disk."""
     runs = RunStore(settings.home)
     spec = _asked_for(given, settings, runs)
-    found = estimating.estimate(spec, OWNER, settings, runs)
+    found = asking.estimate(spec, OWNER, settings, runs)
     return found.as_dict() | {"spec": spec.model_dump(mode="json")}
 
 

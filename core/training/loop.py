@@ -303,8 +303,9 @@ def chosen_way(
 
 def _way_of(state: Path, device: Device) -> Way:
     """As an earlier attempt computed: another way would lead to other weights. Only processors have several."""
-    known = Way(**checkpoints.facts_of(state).get("way", {}))
-    return known if device.kind == "cpu" else replace(without_trial(device), rows=known.rows)
+    told, usual = checkpoints.facts_of(state).get("way"), without_trial(device)
+    known = Way(**told) if told else usual
+    return known if device.kind == "cpu" else replace(usual, rows=known.rows)
 
 
 def arguments(

@@ -13,14 +13,15 @@ from filelock import FileLock
 from core.__main__ import main
 from core.data.store import TableStore
 from core.errors import UserError
+from core.estimating import asking, measuring
+from core.estimating.asking import PARTS, Estimate, estimate
+from core.estimating.sampling import sample
+from core.estimating.steps import _Plan
 from core.runs.store import RunStore
 from core.settings import Limits, Settings
 from core.spec import DataChoice, ModelChoice, build
-from core.training import checkpoints, estimating, measuring
+from core.training import checkpoints
 from core.training.batching import Batches
-from core.training.estimating import PARTS, Estimate, estimate
-from core.training.sampling import sample
-from core.training.trial_steps import _Plan
 from tests import tiny
 
 OWNER = "local"
@@ -100,13 +101,13 @@ def children(monkeypatch, *lines, status=0, sleep=0.0):
     begun = []
 
     def spawn(settings, module, arguments):
-        path = Path(arguments[0]) / estimating.TOLD
+        path = Path(arguments[0]) / asking.TOLD
         path.write_text("".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines))
         script = f"import time; time.sleep({sleep}); raise SystemExit({status})"
         begun.append(subprocess.Popen([sys.executable, "-c", script], start_new_session=True))
         return begun[-1]
 
-    monkeypatch.setattr(estimating, "spawn", spawn)
+    monkeypatch.setattr(asking, "spawn", spawn)
     return begun
 
 
@@ -140,7 +141,7 @@ def test_a_process_that_breaks_is_said_and_nothing_else_is(place, monkeypatch):
     with pytest.raises(UserError, match="estimate_failed"):
         estimate(SPEC, OWNER, place, RunStore(place.home))
     kills = iter((0, 1))
-    monkeypatch.setattr(estimating, "memory_kills", lambda: next(kills))
+    monkeypatch.setattr(asking, "memory_kills", lambda: next(kills))
     with pytest.raises(UserError, match="out_of_memory") as error:
         estimate(SPEC, OWNER, place, RunStore(place.home))
     assert error.value.facts["smaller"] == SPEC.batch_size // 2
@@ -159,7 +160,7 @@ def test_nothing_is_measured_beside_a_run_and_a_measurement_gives_way_to_one(pla
 
 
 def test_there_is_one_place_for_all(place, monkeypatch):
-    monkeypatch.setattr(estimating, "_SECONDS_IN_LINE", 0.1)
+    monkeypatch.setattr(asking, "_SECONDS_IN_LINE", 0.1)
     (place.home / "turns").mkdir(parents=True)
     with FileLock(place.home / "turns" / "estimate.lock"), pytest.raises(UserError, match="estimate_busy"):
         estimate(SPEC, OWNER, place, RunStore(place.home))
@@ -213,7 +214,7 @@ def test_sizes_are_those_of_what_is_written(tmp_path):
 def test_the_command_takes_the_flags_of_training(tmp_path, body, capsys, monkeypatch):
     seen = []
     found = Estimate(seconds=8.0, parts={"training": 8.0}, steps=4)
-    monkeypatch.setattr(estimating, "estimate", lambda spec, *given: seen.append(spec) or found)
+    monkeypatch.setattr(asking, "estimate", lambda spec, *given: seen.append(spec) or found)
     path = tmp_path / "weather.csv"
     path.write_text("note,kind\n" + "".join(f"{a},{b}\n" for a, b in tiny.rows(120)))
     flags = ["--data", str(path), "--text", "note", "--label", "kind", "--model", str(body), "--set", "epochs=2"]

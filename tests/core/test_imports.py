@@ -15,6 +15,7 @@ ALLOWED = {
     "evaluation": GROUND | {"data"},
     "tasks": GROUND | {"data", "models", "evaluation"},
     "training": GROUND | {"data", "models", "tasks", "evaluation", "runs.store"},
+    "estimating": GROUND | {"data", "models", "tasks", "evaluation", "training", "runs.store"},
     "inference": GROUND | {"tasks", "evaluation"},
     "runs": GROUND,
     "publishing": GROUND | {"hub", "runs", "models", "tasks", "data", "evaluation"},

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from core.errors import UserError
+from core.estimating.asking import Estimate
 from core.settings import Limits
 from core.spec import TrainSpec
-from core.training.estimating import Estimate
 from tests.ui.conftest import going_on
 from ui import estimating
 from ui.page import Visit

@@ -1,6 +1,6 @@
 """What a run would take, before it starts: time, memory and disk, from a few real steps on this machine.
 
-They are made by a process of its own (`core.training.measuring`), which loads what a run would load and then is gone.
+They are made by a process of its own (`core.estimating.measuring`), which loads what a run would load and then is gone.
 One at a time measures in the whole house: two would share the processor, and both figures would be wrong. For the same
 reason, and so as not to slow down a training, nothing is measured while a run works or is about to, and a measurement
 gives way to a run that starts meanwhile.
@@ -32,7 +32,7 @@ PARTS = ("preparing", "training", "validating", "testing")
 ASKED, TOLD = "asked.json", "told.jsonl"
 # Measuring ends after so many seconds, with what is known by then: a person waits before a button.
 MOST_SECONDS = 90.0
-_SECONDS_IN_LINE, _SECONDS_BETWEEN_LOOKS = 20.0, 0.25
+_SECONDS_IN_LINE, _SECONDS_BETWEEN_LOOKS = 20.0, 1.0
 # How far from a run the figures may be: machines do other things beside.
 _OFF = 0.25
 
@@ -128,7 +128,7 @@ def _folder(settings: Settings) -> Iterator[Path]:
 def _measured(settings: Settings, runs: RunStore, folder: Path, most_seconds: float) -> int | None:
     """Exit status of the child; None where it was ended because of the time."""
     end = time.monotonic() + most_seconds
-    child = spawn(settings, "core.training.measuring", [str(folder)])
+    child = spawn(settings, "core.estimating.measuring", [str(folder)])
     try:
         while time.monotonic() < end:
             with contextlib.suppress(subprocess.TimeoutExpired):

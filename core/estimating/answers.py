@@ -7,12 +7,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.device import Device
+from core.estimating.sampling import sample
 from core.evaluation.answers import Answers
 from core.models import notes
 from core.models.adapting import merged
 from core.spec import TrainSpec
 from core.tasks.base import Task
-from core.training.sampling import sample
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,7 +1,7 @@
-"""The process that measures what a run would take: `python -m core.training.measuring FOLDER`.
+"""The process that measures what a run would take: `python -m core.estimating.measuring FOLDER`.
 
 It does what a run does (`core.training.run`), each part once or on some of its rows, and says line by line what it
-knows, so that what is known is not lost where it is ended. See `core.training.estimating`.
+knows, so that what is known is not lost where it is ended. See `core.estimating.asking`.
 """
 
 import json
@@ -19,6 +19,11 @@ import psutil
 from core import files, settings
 from core.device import Device, detect, usable_threads
 from core.errors import UserError
+from core.estimating.answers import LEAST_READ, answer_some
+from core.estimating.asking import ASKED, MOST_SECONDS, TOLD
+from core.estimating.fits import compare_some, read_some
+from core.estimating.sampling import sample
+from core.estimating.steps import Tell, step_some
 from core.models.adapting import adapt
 from core.models.loading import resolve, verify_starter
 from core.processes import limit_self
@@ -28,12 +33,7 @@ from core.settings import MEBIBYTE, Settings
 from core.spec import TrainSpec
 from core.tasks.base import find, judged_rows
 from core.training import checkpoints
-from core.training.estimating import ASKED, MOST_SECONDS, TOLD
 from core.training.run import prepared_rows, with_copies
-from core.training.sampling import sample
-from core.training.trial_answers import LEAST_READ, answer_some
-from core.training.trial_fits import compare_some, read_some
-from core.training.trial_steps import Tell, step_some
 
 _TRIALS = {"quick": read_some, "few": compare_some}
 _BYTES_WRITTEN = 64 * MEBIBYTE
@@ -44,7 +44,7 @@ class Clock:
     """Seconds of the parts of a run.
 
     Attributes:
-        parts: of `core.training.estimating.PARTS`, so far.
+        parts: of `core.estimating.asking.PARTS`, so far.
     """
 
     parts: dict[str, float] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from core import files
 from core.device import Device
+from core.estimating.sampling import sample
 from core.spec import TrainSpec
 from core.tasks.base import Task
 from core.training import checkpoints, frozen
@@ -26,7 +27,6 @@ from core.training.loop import (
 )
 from core.training.precision import prepared
 from core.training.resuming import trainer_class
-from core.training.sampling import sample
 from core.training.validation import judge_of
 
 if TYPE_CHECKING:

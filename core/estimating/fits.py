@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from core import events
 from core.device import Device
+from core.estimating.sampling import sample
+from core.estimating.steps import Tell, Trial
 from core.spec import TrainSpec
 from core.tasks.base import Task
 from core.training import contrastive, linear, quick
 from core.training.loop import Signals
-from core.training.sampling import sample
-from core.training.trial_steps import Tell, Trial
 
 if TYPE_CHECKING:
     from core.data.preparing import Split
