@@ -7,8 +7,6 @@ accuracy on the test rows.
 """
 
 import argparse
-import json
-import pickle
 import resource
 import tempfile
 from contextlib import nullcontext
@@ -17,12 +15,13 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.training_speed import rows
-from benchmarks.turns import alternate, compare
+from benchmarks.turns import Result, flags, prepared, take_turns
 from core.data.preparing import Split
 from core.quiet import quiet_libraries
-from core.settings import Limits, Settings
 from core.spec import DataChoice, TrainSpec, build
 from core.tasks.base import find
+
+_KINDS = ("usual", "kept")
 
 
 def trained(split: Split, spec: TrainSpec, home: Path, *, kept: bool) -> tuple[float, Any, Any]:
@@ -50,12 +49,13 @@ def trained(split: Split, spec: TrainSpec, home: Path, *, kept: bool) -> tuple[f
     return seconds, *task.reload(best)
 
 
-def one(given: argparse.Namespace) -> None:
-    """A single timed run, in a process of its own; JSON on the last line."""
+def one(given: argparse.Namespace) -> Result:
+    """A single timed run, in a process of its own."""
     quiet_libraries()
     from core.device import Device
 
-    task, split = find("classification"), pickle.loads((Path(given.home) / "split.pickle").read_bytes())
+    split: Split = prepared(given)
+    task = find("classification")
     spec = build(
         data=DataChoice(table="0" * 64, columns={"text": "text", "label": "label"}),
         learning_rate=given.rate,
@@ -69,35 +69,25 @@ def one(given: argparse.Namespace) -> None:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     answers = task.predict(model, tokenizer, split.test["text"].tolist(), Device("cpu", "float32", 2, "same"))
     right = sum(a.answer == label for a, label in zip(answers, split.test["label"], strict=True))
-    found = {
+    return {
         "seconds": round(seconds, 1),
         "per_second": round(len(split.train) * given.epochs / seconds, 1),
         "memory_gib": round(memory, 2),
         "score": round(right / len(answers), 4),
     }
-    print(json.dumps(found))
 
 
 def main() -> None:
     """Run both in turn and print the median ratio."""
-    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--work", choices=["long", "short"], default="long")
-    flags.add_argument("--layers", type=int, default=4, help="first layers that are frozen, of 6")
-    flags.add_argument("--rows", type=int, default=1600)
-    flags.add_argument("--turns", type=int, default=3)
-    flags.add_argument("--epochs", type=int, default=4)
-    flags.add_argument("--rate", type=float, default=2e-4)
-    flags.add_argument("--one", choices=["kept", "usual"], help=argparse.SUPPRESS)
-    flags.add_argument("--home", help=argparse.SUPPRESS)
-    given = flags.parse_args()
-    if given.one:
-        one(given)
-        return
-    with tempfile.TemporaryDirectory() as home:
-        settings = Settings(home=Path(home), limits=Limits(free_disk=0))
-        (settings.home / "split.pickle").write_bytes(pickle.dumps(rows(given, settings)))
-        found = alternate("benchmarks.frozen_layers", ["usual", "kept"], given.turns, settings)
-    compare(f"MiniLM, {given.work} texts, {given.layers} of 6 layers frozen", "kept", found)
+    known = flags(__doc__, _KINDS)
+    known.add_argument("--work", choices=["long", "short"], default="long")
+    known.add_argument("--layers", type=int, default=4, help="first layers that are frozen, of 6")
+    known.add_argument("--rows", type=int, default=1600)
+    known.add_argument("--epochs", type=int, default=4)
+    known.add_argument("--rate", type=float, default=2e-4)
+    given = known.parse_args()
+    work = f"MiniLM, {given.work} texts, {given.layers} of 6 layers frozen"
+    take_turns(given, "benchmarks.frozen_layers", work, _KINDS, lambda settings: rows(given, settings), one)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,12 @@ import argparse
 import json
 import pickle
 import resource
-import tempfile
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from benchmarks.docstrings import first_lines
-from benchmarks.turns import alternate, compare
+from benchmarks.turns import Result, flags, prepared, take_turns
 from core.models import starters
 from core.quiet import quiet_libraries
 from core.settings import Limits, Settings
@@ -60,8 +59,8 @@ def plain(model: Any, tokenizer: Any, prompts: list[list[int]], writing: Writing
     return found
 
 
-def one(given: argparse.Namespace) -> None:
-    """A single timed job, in a process of its own; JSON on the last line."""
+def one(given: argparse.Namespace) -> Result:
+    """A single timed job, in a process of its own."""
     quiet_libraries()
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -72,7 +71,7 @@ def one(given: argparse.Namespace) -> None:
         folder, dtype="bfloat16" if given.one == "generate16" else "float32"
     )
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    asked: list[str] = pickle.loads((home / "asked.pickle").read_bytes())
+    asked: list[str] = prepared(given)
     prompts = [
         tokenizer.apply_chat_template(
             [{"role": "user", "content": text}], add_generation_prompt=True, return_dict=False
@@ -90,34 +89,27 @@ def one(given: argparse.Namespace) -> None:
         exact.write_bytes(pickle.dumps(answers))
     known = pickle.loads(exact.read_bytes())
     tokens = sum(len(ids) for ids in tokenizer(answers)["input_ids"])
-    found = {
+    return {
         "seconds": round(seconds, 1),
         "per_second": round(tokens / seconds, 1),
         "memory_gib": round(memory, 2),
         "score": round(sum(a == b for a, b in zip(answers, known, strict=True)) / len(answers), 3),
     }
-    print(json.dumps(found))
 
 
 def main() -> None:
     """Run all in turn and print the median ratios."""
-    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--work", choices=["chat", "summary"], default="chat")
-    flags.add_argument("--rows", type=int, default=128)
-    flags.add_argument("--longest", type=int, default=64, help="tokens of an answer at most")
-    flags.add_argument("--turns", type=int, default=3)
-    flags.add_argument("--one", choices=_KINDS, help=argparse.SUPPRESS)
-    flags.add_argument("--home", help=argparse.SUPPRESS)
-    given = flags.parse_args()
-    if given.one:
-        one(given)
-        return
-    with tempfile.TemporaryDirectory() as home:
-        settings = Settings(home=Path(home), limits=Limits(free_disk=0))
+    known = flags(__doc__, _KINDS)
+    known.add_argument("--work", choices=["chat", "summary"], default="chat")
+    known.add_argument("--rows", type=int, default=128)
+    known.add_argument("--longest", type=int, default=64, help="tokens of an answer at most")
+    given = known.parse_args()
+
+    def prepare(settings: Settings) -> list[str]:
         starters.prepare("smollm2", settings)
-        (settings.home / "asked.pickle").write_bytes(pickle.dumps(questions(given)))
-        found = alternate("benchmarks.generation_speed", _KINDS, given.turns, settings)
-    compare(f"SmolLM2 writes, {given.work}", "ours", found)
+        return questions(given)
+
+    take_turns(given, "benchmarks.generation_speed", f"SmolLM2 writes, {given.work}", _KINDS, prepare, one)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,7 @@ encoded rows to the trained model; both read the same tokens and learn the same 
 """
 
 import argparse
-import json
 import math
-import pickle
 import resource
 import sys
 import tempfile
@@ -18,7 +16,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.docstrings import first_lines
-from benchmarks.turns import alternate, compare
+from benchmarks.turns import Result, flags, prepared, take_turns
 from core.data.preparing import Split
 from core.data.store import TableStore
 from core.models import starters
@@ -133,14 +131,14 @@ def spec_of(given: argparse.Namespace) -> TrainSpec:
     )
 
 
-def one(given: argparse.Namespace) -> None:
-    """A single timed run, in a process of its own; JSON on the last line."""
+def one(given: argparse.Namespace) -> Result:
+    """A single timed run, in a process of its own."""
     quiet_libraries()
     from core.device import Device
     from core.tasks._generation import token_losses
 
     settings, task = Settings(home=Path(given.home), limits=Limits(free_disk=0)), find("summarization")
-    split: Split = pickle.loads((settings.home / "split.pickle").read_bytes())
+    split: Split = prepared(given)
     spec = spec_of(given)
     with tempfile.TemporaryDirectory(dir=given.home) as folder:
         train = {"ours": ours, "script": script}[given.one]
@@ -149,34 +147,27 @@ def one(given: argparse.Namespace) -> None:
         encoded = task.encode(split.test, split.labels, model, tokenizer, spec)
         losses = token_losses(model, tokenizer, list(encoded), Device("cpu", "float32", 2, "same"))
     wanted = sum(count for _, count, _ in losses)
-    found = {
+    return {
         "seconds": round(seconds, 1),
         "per_second": round(tokens * given.epochs / seconds),
         "memory_gib": round(memory, 2),
         "score": round(sum(right for _, _, right in losses) / wanted, 4),
         "perplexity": round(math.exp(sum(total for total, _, _ in losses) / wanted), 3),
     }
-    print(json.dumps(found))
 
 
 def main() -> None:
     """Run both in turn and print the median ratio; the score is the share of test tokens that are guessed."""
-    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--rows", type=int, default=160)
-    flags.add_argument("--turns", type=int, default=3)
-    flags.add_argument("--epochs", type=int, default=1)
-    flags.add_argument("--one", choices=_KINDS, help=argparse.SUPPRESS)
-    flags.add_argument("--home", help=argparse.SUPPRESS)
-    given = flags.parse_args()
-    if given.one:
-        one(given)
-        return
-    with tempfile.TemporaryDirectory() as home:
-        settings = Settings(home=Path(home), limits=Limits(free_disk=0))
+    known = flags(__doc__, _KINDS)
+    known.add_argument("--rows", type=int, default=160)
+    known.add_argument("--epochs", type=int, default=1)
+    given = known.parse_args()
+
+    def prepare(settings: Settings) -> Split:
         starters.prepare("smollm2", settings)
-        (settings.home / "split.pickle").write_bytes(pickle.dumps(rows(given, settings, spec_of(given))))
-        found = alternate("benchmarks.lora_speed", _KINDS, given.turns, settings)
-    compare("SmolLM2 LoRA, tokens", "ours", found)
+        return rows(given, settings, spec_of(given))
+
+    take_turns(given, "benchmarks.lora_speed", "SmolLM2 LoRA, tokens", _KINDS, prepare, one)
 
 
 if __name__ == "__main__":

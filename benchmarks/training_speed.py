@@ -9,8 +9,6 @@ same process measures.
 """
 
 import argparse
-import json
-import pickle
 import resource
 import sys
 import tempfile
@@ -19,11 +17,11 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.docstrings import LIBRARIES, table
-from benchmarks.turns import alternate, compare, product_rate
+from benchmarks.turns import Result, flags, prepared, product_rate, take_turns
 from core.data.preparing import Split, prepare
 from core.data.store import TableStore
 from core.quiet import quiet_libraries
-from core.settings import Limits, Settings
+from core.settings import Settings
 from core.spec import DataChoice, TrainSpec, build
 from core.tasks.base import find
 
@@ -135,19 +133,19 @@ def useful_operations(model: Any, tokenizer: Any, texts: list[str], max_length: 
     return sum(6.0 * weights * n + 3 * 2 * 2 * layers * width * n * n for n in lengths)
 
 
-def one(given: argparse.Namespace) -> None:
-    """A single timed run, in a process of its own; JSON on the last line."""
+def one(given: argparse.Namespace) -> Result:
+    """A single timed run, in a process of its own."""
     quiet_libraries()
     from core.device import Device
     from core.evaluation.metrics import classification_scores
 
-    home, task = Path(given.home), find("classification")
-    split: Split = pickle.loads((home / "split.pickle").read_bytes())
+    split: Split = prepared(given)
+    task = find("classification")
     data = DataChoice(table="0" * 64, columns={"text": "text", "label": "label"})
     size = given.batch or _ROWS[given.one]
     spec = build(data=data, learning_rate=given.rate, epochs=given.epochs, max_length=256, batch_size=size)
     spec = spec.model_copy(update={"larger_batches": given.one == "ours" and not given.batch})
-    with tempfile.TemporaryDirectory(dir=home) as folder:
+    with tempfile.TemporaryDirectory(dir=given.home) as folder:
         if given.one == "ours":
             seconds, model, tokenizer = ours(split, spec, Path(folder))
         else:
@@ -158,37 +156,28 @@ def one(given: argparse.Namespace) -> None:
     number = {label: i for i, label in enumerate(split.labels)}
     told = [[number[label] for label in labels] for labels in (split.test["label"], [a.answer for a in answers])]
     operations = given.epochs * useful_operations(model, tokenizer, split.train["text"].tolist(), spec.max_length)
-    found = {
+    return {
         "seconds": round(seconds, 1),
         "per_second": round(len(split.train) * given.epochs / seconds, 1),
         "share": round(operations / seconds / rate, 3),
         "memory_gib": round(memory, 2),
         "score": round(classification_scores(*told)["accuracy"], 4),
     }
-    print(json.dumps(found))
 
 
 def main() -> None:
     """Run all in turn and print the median ratios."""
-    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--work", choices=list(_WORDS), default="long")
-    flags.add_argument("--against", choices=["plain", "padded"], nargs="+", default=["plain"])
-    flags.add_argument("--rows", type=int, default=1600)
-    flags.add_argument("--turns", type=int, default=3)
-    flags.add_argument("--epochs", type=int, default=2)
-    flags.add_argument("--rate", type=float, default=2e-4)
-    flags.add_argument("--batch", type=int, default=0, help="rows of a batch; 0 for what each side usually has")
-    flags.add_argument("--one", choices=list(_ROWS), help=argparse.SUPPRESS)
-    flags.add_argument("--home", help=argparse.SUPPRESS)
-    given = flags.parse_args()
-    if given.one:
-        one(given)
-        return
-    with tempfile.TemporaryDirectory() as home:
-        settings = Settings(home=Path(home), limits=Limits(free_disk=0))
-        (settings.home / "split.pickle").write_bytes(pickle.dumps(rows(given, settings)))
-        found = alternate("benchmarks.training_speed", [*given.against, "ours"], given.turns, settings)
-    compare(f"MiniLM, {given.work} texts", "ours", found)
+    known = flags(__doc__, list(_ROWS))
+    known.add_argument("--work", choices=list(_WORDS), default="long")
+    known.add_argument("--against", choices=["plain", "padded"], nargs="+", default=["plain"])
+    known.add_argument("--rows", type=int, default=1600)
+    known.add_argument("--epochs", type=int, default=2)
+    known.add_argument("--rate", type=float, default=2e-4)
+    known.add_argument("--batch", type=int, default=0, help="rows of a batch; 0 for what each side usually has")
+    given = known.parse_args()
+    kinds = [*given.against, "ours"]
+    work = f"MiniLM, {given.work} texts"
+    take_turns(given, "benchmarks.training_speed", work, kinds, lambda settings: rows(given, settings), one)
 
 
 if __name__ == "__main__":

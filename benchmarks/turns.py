@@ -1,25 +1,68 @@
 """Ours and what it is compared with in turn, each time in a fresh process; medians, and the ratio within each turn."""
 
+import argparse
 import json
+import pickle
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from time import perf_counter
+from typing import Any
 
-from core.settings import Settings, child_environment
+from core.settings import Limits, Settings, child_environment
 
 Result = dict[str, float]
+_PREPARED = "prepared.pickle"
 # Names that a result may have, and how they are printed.
 _COLUMNS = ("seconds", "per_second", "share", "memory_gib", "score")
 
 
-def alternate(module: str, kinds: Sequence[str], turns: int, settings: Settings) -> dict[str, list[Result]]:
-    """Kind -> the result of each turn: what `python -m module --one KIND --home HOME` and this process's flags print.
+def flags(told: str | None, kinds: Sequence[str]) -> argparse.ArgumentParser:
+    """The flags that all such benchmarks have; `one` and `home` are for their children."""
+    known = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known.add_argument("--turns", type=int, default=3)
+    known.add_argument("--one", choices=kinds, help=argparse.SUPPRESS)
+    known.add_argument("--home", help=argparse.SUPPRESS)
+    return known
 
-    A child's last line is JSON with `seconds`, `per_second` (rows or tokens) and what else is known of `share`,
-    `memory_gib` and `score`. The order changes from turn to turn, as machines grow warm.
+
+def take_turns(
+    given: argparse.Namespace,
+    module: str,
+    work: str,
+    kinds: Sequence[str],
+    prepare: Callable[[Settings], Any],
+    one: Callable[[argparse.Namespace], Result],
+) -> None:
+    """Print the table of a work; in a child, the result of `given.one` as JSON on the last line.
+
+    A result has `seconds`, `per_second` (rows or tokens), and what else is known of `share`, `memory_gib` and `score`.
+
+    Args:
+        module: which is run again for each child.
+        kinds: what is compared, ours last.
+        prepare: gives what `prepared` gives to each child.
     """
+    if given.one:
+        print(json.dumps(one(given)))
+        return
+    with tempfile.TemporaryDirectory() as home:
+        settings = Settings(home=Path(home), limits=Limits(free_disk=0))
+        (settings.home / _PREPARED).write_bytes(pickle.dumps(prepare(settings)))
+        found = _alternate(module, kinds, given.turns, settings)
+    compare(work, kinds[-1], found)
+
+
+def prepared(given: argparse.Namespace) -> Any:
+    """What was prepared once for all children."""
+    return pickle.loads((Path(given.home) / _PREPARED).read_bytes())
+
+
+def _alternate(module: str, kinds: Sequence[str], turns: int, settings: Settings) -> dict[str, list[Result]]:
+    """Kind -> the result of each turn. The order changes from turn to turn, as machines grow warm."""
     found: dict[str, list[Result]] = {kind: [] for kind in kinds}
     for turn in range(turns):
         for kind in kinds if turn % 2 == 0 else kinds[::-1]:
