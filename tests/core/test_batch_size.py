@@ -97,3 +97,9 @@ def test_steps_grow_with_the_root_of_the_batch(tmp_path):
 def test_a_run_that_goes_on_has_the_batches_that_it_had(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "facts_of", lambda state: {"way": Way(rows=64, weights="bfloat16").as_dict()})
     assert _way_of(tmp_path, Device(kind, "bfloat16", 1, "test")).rows == 64
+
+
+def test_a_state_that_does_not_tell_goes_on_in_the_way_for_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "facts_of", lambda state: {})
+    assert _way_of(tmp_path, Device("cpu", "bfloat16", 1, "test")) == Way("autocast")
+    assert _way_of(tmp_path, Device("cpu", "float32", 1, "test")) == Way()
