@@ -13,7 +13,7 @@ from filelock import FileLock
 from core.__main__ import main
 from core.data.store import TableStore
 from core.errors import UserError
-from core.estimating import asking, measuring
+from core.estimating import asking, measuring, steps
 from core.estimating.asking import PARTS, Estimate, estimate
 from core.estimating.sampling import sample
 from core.estimating.steps import _Plan
@@ -94,6 +94,20 @@ def test_what_is_written_is_measured_before_and_after(place, tmp_path, monkeypat
     assert known["testing"] > written[0].trained + written[0].untouched
     assert written[0].untouched >= written[0].trained > 0
     assert len(written[0].answers.predictions) == len(written[0].answers.token_losses)
+
+
+def test_whether_layers_are_computed_once_is_decided_for_all_rows(place, body, tmp_path, monkeypatch):
+    seen, honest = [], steps.frozen.replayed
+    monkeypatch.setattr(steps, "_MOST_ENCODED", 40)
+    monkeypatch.setattr(
+        steps.frozen, "replayed", lambda *given, **more: seen.append(given[4]) or honest(*given, **more)
+    )
+    told(weather(place, body, epochs=2), place, tmp_path / "trial")
+    ((train, times), (_, judged)) = seen[0].passes
+    assert 84 - 10 < len(train) * times / 2 < 84 + 50  # of 84 rows, at most 40 of which are there
+    assert len(train) <= 40
+    assert times > 2
+    assert judged == 4
 
 
 def children(monkeypatch, *lines, status=0, sleep=0.0):

@@ -126,3 +126,8 @@ def test_no_text_is_longer_than_the_positions_where_there_are_any():
 def test_the_quick_way_has_no_steps():
     advice = advice_for("classification", method="quick")
     assert {advice[name].reason for name in ("learning_rate", "batch_size", "epochs")} == {"unused_by_quick"}
+
+
+def test_larger_batches_are_tried_where_steps_are_chosen():
+    advice = recommend(rows=900, classes=2, tokens_p95=30, facts=None, task=find("classification"))
+    assert (advice["larger_batches"].value, advice["larger_batches"].facts) == (True, {"rows": 900})

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from core import files
+from core import events, files
 from core.data.store import TableStore
 from core.device import detect, usable_threads
 from core.errors import UserError
@@ -18,7 +18,7 @@ from core.runs.supervisor import Supervisor
 from core.settings import Settings
 from core.spec import AugmentChoice, DataChoice, Method, ModelChoice, build
 from core.tasks.base import find
-from core.training import checkpoints
+from core.training import checkpoints, loop
 from core.training.loop import Signals, steps_between
 from core.training.run import train, works_in_parts
 from tests import tiny
@@ -288,6 +288,21 @@ def test_the_device_says_why():
     if device.kind == "cpu":
         assert (device.precision == "bfloat16") == (device.bfloat16_speedup >= 1.15)
         assert device.threads >= 1
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("larger", "parts", "rows"), [(True, 1, 16), (False, 1, 0), (True, 2, 0)])
+def test_larger_batches_are_learned_from_where_they_are_allowed(body, tmp_path, monkeypatch, larger, parts, rows):
+    """Not where memory ran out before, and not where the person wants none."""
+    settings, told = Settings(home=tmp_path / "home"), []
+    asked = spec(add_table(settings, tmp_path), body, epochs=1, larger_batches=larger)
+    monkeypatch.setattr(loop, "rows_together", lambda *given: 16)
+    (tmp_path / "run").mkdir()
+    runs, signals = RunStore(settings.home), Signals(lambda: False, lambda: False)
+    report = train(asked, "local", tmp_path / "run", settings, runs, told.append, signals, parts)
+    (planned,) = (event for event in told if isinstance(event, events.Planned))
+    assert report["training_way"]["rows"] == rows
+    assert planned.steps == -(-report["rows"]["train"] // (rows or 8))
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ from core.estimating.asking import Estimate
 from core.settings import Limits
 from core.spec import TrainSpec
 from tests.ui.conftest import going_on
-from ui import estimating
+from ui import choices, estimating
 from ui.page import Visit
 from ui.tabs import training
+from ui.tabs.data import handing_in
 from ui.text import Text
 
 FOUND = Estimate(
@@ -68,10 +69,12 @@ def test_it_is_said_in_plain_words_and_kept_for_the_same_choices(ready: Visit, m
     assert shown(ready) == said["estimate"].value
 
 
-def test_it_is_for_its_owner_alone(ready: Visit, measured: list[TrainSpec]) -> None:
-    asked(ready)
+def test_it_is_for_its_owner_alone(ready: Visit, measured: list[TrainSpec], spreadsheet: Callable[..., Path]) -> None:
     stranger = replace(ready, owner="hf:stranger")
-    ready.house.drafts.change("hf:stranger", **dict(ready.draft))
+    handing_in.upload(stranger, str(spreadsheet()))
+    assert choices.train_spec(stranger) == choices.train_spec(ready)
+    asked(ready)
+    assert shown(ready) != ""
     assert shown(stranger) == ""
 
 
