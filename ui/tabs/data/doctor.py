@@ -47,7 +47,7 @@ def build(page: Page) -> dict[str, Any]:
 
 def wire(page: Page, parts: dict[str, Any], listen: Callable[..., None]) -> None:
     """The events."""
-    listen(parts["doctor"].click, press, None, told=True, show_progress="minimal")
+    listen(parts["doctor"].click, press, None, told=True, show_progress="minimal", trigger_mode="multiple")
 
 
 def view(visit: Visit) -> dict[str, Any]:

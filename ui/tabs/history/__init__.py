@@ -84,7 +84,8 @@ def _details(page: Page, parts: dict[str, Any]) -> None:
 
 def _wire(page: Page, parts: dict[str, Any]) -> None:
     place = [parts["chosen"], parts["ticked"]]
-    page.listen(parts["runs"].click, press, [parts["chosen"]], parts, told=True)
+    # A box ticked before another one is answered counts too: gradio drops it otherwise (and "always_last" what it told).
+    page.listen(parts["runs"].click, press, [parts["chosen"]], parts, told=True, trigger_mode="multiple")
     page.listen(parts["save"].click, save, [*place, parts["name"], parts["note"]], parts)
     page.listen(parts["open"].click, open_run, place, parts)
     page.listen(parts["copy"].click, copy, place, parts, show_progress="minimal")
