@@ -84,7 +84,7 @@ def _details(page: Page, parts: dict[str, Any]) -> None:
 
 def _wire(page: Page, parts: dict[str, Any]) -> None:
     place = [parts["chosen"], parts["ticked"]]
-    # A box ticked before another one is answered counts too: gradio drops it otherwise (and "always_last" what it told).
+    # A box ticked before another one is answered counts too: gradio drops it otherwise ("always_last": what it told).
     page.listen(parts["runs"].click, press, [parts["chosen"]], parts, told=True, trigger_mode="multiple")
     page.listen(parts["save"].click, save, [*place, parts["name"], parts["note"]], parts)
     page.listen(parts["open"].click, open_run, place, parts)
