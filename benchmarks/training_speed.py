@@ -143,7 +143,9 @@ def one(given: argparse.Namespace) -> Result:
     task = find("classification")
     data = DataChoice(table="0" * 64, columns={"text": "text", "label": "label"})
     size = given.batch or _ROWS[given.one]
-    spec = build(data=data, learning_rate=given.rate, epochs=given.epochs, max_length=256, batch_size=size)
+    spec = build(
+        data=data, learning_rate=given.rate, epochs=given.epochs, max_length=256, batch_size=size, seed=given.seed
+    )
     spec = spec.model_copy(update={"larger_batches": given.one == "ours" and not given.batch})
     with tempfile.TemporaryDirectory(dir=given.home) as folder:
         if given.one == "ours":
@@ -174,6 +176,7 @@ def main() -> None:
     known.add_argument("--epochs", type=int, default=2)
     known.add_argument("--rate", type=float, default=2e-4)
     known.add_argument("--batch", type=int, default=0, help="rows of a batch; 0 for what each side usually has")
+    known.add_argument("--seed", type=int, default=42)
     given = known.parse_args()
     kinds = [*given.against, "ours"]
     work = f"MiniLM, {given.work} texts"
