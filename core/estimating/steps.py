@@ -1,7 +1,7 @@
 """A few real steps of a run, and what all of them would take."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,11 @@ from core.spec import TrainSpec
 from core.tasks.base import Task
 from core.training import checkpoints, frozen
 from core.training.batching import Batches
+from core.training.compiling import compiled
 from core.training.logits import Guesses
 from core.training.loop import (
     Learned,
     arguments,
-    chosen_way,
     memory_is_a_user_error,
     silence,
     steps_between,
@@ -28,6 +28,7 @@ from core.training.loop import (
 from core.training.precision import prepared
 from core.training.resuming import trainer_class
 from core.training.validation import judge_of
+from core.training.ways import chosen_way
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -114,6 +115,7 @@ def step_some(
         memory_is_a_user_error(spec.batch_size),
         prepared(model, way, device, forget=True) as rounded,
         frozen.replayed(model, way, device, folder, once, wanted=spec.epochs > 1) as kept,
+        compiled(model) if way.compiled and not kept else nullcontext(),
         closing(Guesses(model)) as guesses,
     ):
         preparing += share * (monotonic() - begin) if kept else 0.0

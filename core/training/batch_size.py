@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from core.device import Device
-from core.training.logits import Guesses
-from core.training.precision import Way, computed, prepared
+from core.training.precision import Way, prepared, step_seconds
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -20,7 +18,6 @@ _MOST_ROWS = 128
 _MOST_TOKENS = {"cpu": 1536, "cuda": 16384, "mps": 4096}
 # A batch twice as large has to save so much of the time of a row; less may be chance.
 _FASTER = 1.1
-_STEPS_TIMED = 2
 
 
 @dataclass(frozen=True)
@@ -56,12 +53,11 @@ def rows_together(
     sizes = _sizes(lengths, asked, device)
     if len(sizes) < 2:
         return asked.rows
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
     best, least = asked.rows, float("inf")
     with torch.random.fork_rng(devices=[]), prepared(model, way, device):
         model.to(device.kind)
         for rows in sizes:
-            seconds = _seconds(model, collate(_usual(train, order, rows)), loss, way, device) / rows
+            seconds = step_seconds(model, collate(usual_rows(train, rows)), loss, way, device) / rows
             if seconds * _FASTER > least:
                 break
             best, least = rows, seconds
@@ -88,33 +84,10 @@ def _sizes(lengths: Sequence[int], asked: Asked, device: Device) -> list[int]:
     return sizes
 
 
-def _usual(train: "Dataset", order: Sequence[int], rows: int) -> list[dict[str, Any]]:
-    """So many rows of middle length, without what models are not given."""
-    begin = (len(order) - rows) // 2
+def usual_rows(train: "Dataset", rows: int) -> list[dict[str, Any]]:
+    """So many encoded rows of middle length, or all, without what models are not given."""
+    lengths = train["length"][:]
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    begin = max(0, (len(order) - rows) // 2)
     some: list[dict[str, Any]] = [train[place] for place in order[begin : begin + rows]]
     return [{name: value for name, value in row.items() if name != "length"} for row in some]
-
-
-def _seconds(model: Any, batch: Any, loss: Callable[..., Any], way: Way, device: Device) -> float:
-    """The fastest of some steps after one that sets things up, without what changes the weights.
-
-    The optimizer takes the same time for any batch, so leaving it out favours the batches that were asked for.
-    """
-    import torch
-
-    batch = {name: value.to(device.kind) if torch.is_tensor(value) else value for name, value in batch.items()}
-    best, guesses = float("inf"), Guesses(model)
-    model.train()
-    try:
-        for number in range(1 + _STEPS_TIMED):
-            begin = perf_counter()
-            with guesses.where(batch["labels"]):
-                computed(model, batch, loss, way, device).backward()
-            if device.kind == "cuda":
-                torch.cuda.synchronize()
-            model.zero_grad(set_to_none=True)
-            if number:
-                best = min(best, perf_counter() - begin)
-    finally:
-        guesses.close()
-    return best

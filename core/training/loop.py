@@ -7,7 +7,7 @@ on where they were.
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
@@ -21,12 +21,14 @@ from core.models.rounding import Rounded, Unrounded
 from core.spec import TrainSpec
 from core.tasks.base import Task, judged_rows
 from core.training import checkpoints, frozen
-from core.training.batch_size import Asked, rate_factor, rows_together
+from core.training.batch_size import rate_factor
 from core.training.batching import Batches
+from core.training.compiling import compiled
 from core.training.logits import Guesses
 from core.training.pace import Pace
-from core.training.precision import Way, choose, prepared, without_trial
+from core.training.precision import Way, prepared
 from core.training.validation import judge_of
+from core.training.ways import chosen_way, way_of
 
 if TYPE_CHECKING:
     from core.data.preparing import Split
@@ -38,8 +40,6 @@ _LEAST_EVALUATIONS, _USUAL_EVALUATIONS = 3, 5
 # learned in: one pass forward instead of that and two back.
 _JUDGING, _A_THIRD = 0.05, 1 / 3
 _SECONDS_BETWEEN_REPORTS = 1.0
-# Rows that a trial of the ways to compute may use.
-_ROWS_TRIED = 64
 
 
 class InterruptedRunError(Exception):
@@ -131,7 +131,10 @@ def fit(
     state, _ = checkpoints.state(folder)
     loss, collate = task.loss(split), task.collate(model, tokenizer)
     with memory_is_a_user_error(spec.batch_size // keeping.parts):
-        way = _way_of(state, device) if state else chosen_way(model, collate, train, loss, device, spec, keeping.parts)
+        if state:
+            way = way_of(state, device, keeping.parts)
+        else:
+            way = chosen_way(model, collate, train, loss, device, spec, keeping.parts)
     rows = way.rows or spec.batch_size
     batches = Batches(train["length"][:], rows, spec.seed, keeping.parts)
     learned = Learned(loss, wanted(train) / batches.steps)
@@ -160,6 +163,7 @@ def fit(
         memory_is_a_user_error(spec.batch_size // keeping.parts),
         prepared(model, way, device, forget=True) as rounded,
         frozen.replayed(model, way, device, folder, once, wanted=state is None or way.kept_layers > 0) as kept,
+        compiled(model) if way.compiled and not kept else nullcontext(),
         closing(Guesses(model)) as guesses,
     ):
         way = replace(way, kept_layers=kept)
@@ -275,37 +279,6 @@ def wanted(train: Any) -> float:
     pieces: Any = train.data.column("labels").chunks
     values = (piece.flatten() if hasattr(piece, "flatten") else piece for piece in pieces)
     return float(sum(int((np.asarray(part) != -100).sum()) for part in values))
-
-
-def usual_rows(train: Any) -> list[dict[str, Any]]:
-    """Some rows of usual length and longer, for a trial, without what models are not given."""
-    lengths = train["length"][:]
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    rows: list[dict[str, Any]] = [train[place] for place in order[len(order) // 2 :][:_ROWS_TRIED]]
-    return [{name: value for name, value in row.items() if name != "length"} for row in rows]
-
-
-def chosen_way(
-    model: Any, collate: Callable[..., Any], train: Any, loss: Callable[..., Any], device: Device, spec: TrainSpec,
-    parts: int = 1,
-) -> Way:  # fmt: skip
-    """How these encoded rows are best learned from here: by trials of a few steps.
-
-    Args:
-        parts: of a batch, as memory ran out before; then batches are not enlarged.
-    """
-    way = choose(model, collate, usual_rows(train), loss, device)
-    if not spec.larger_batches or parts > 1:
-        return way
-    asked = Asked(spec.batch_size, spec.epochs)
-    return replace(way, rows=rows_together(model, collate, train, loss, way, device, asked))
-
-
-def _way_of(state: Path, device: Device) -> Way:
-    """As an earlier attempt computed: another way would lead to other weights. Only processors have several."""
-    told, usual = checkpoints.facts_of(state).get("way"), without_trial(device)
-    known = Way(**told) if told else usual
-    return known if device.kind == "cpu" else replace(usual, rows=known.rows)
 
 
 def arguments(

@@ -8,8 +8,9 @@ from core.device import Device
 from core.spec import DataChoice, build
 from core.training import batch_size, checkpoints
 from core.training.batch_size import Asked, rate_factor, rows_together
-from core.training.loop import _way_of, arguments
+from core.training.loop import arguments
 from core.training.precision import Way
+from core.training.ways import way_of
 from tests import tiny
 
 CPU = Device("cpu", "float32", 1, "test")
@@ -47,26 +48,28 @@ def chosen(model, train, asked, device=CPU):
 
 def test_batches_grow_as_long_as_a_row_becomes_a_tenth_cheaper(model, monkeypatch):
     tried = []
-    monkeypatch.setattr(batch_size, "_seconds", lambda m, b, *given: tried.append(len(b["labels"])) or FAST[tried[-1]])
+    monkeypatch.setattr(
+        batch_size, "step_seconds", lambda m, b, *given: tried.append(len(b["labels"])) or FAST[tried[-1]]
+    )
     assert chosen(model, rows(4000), Asked(8, 10)) == 32
     assert tried == [8, 16, 32, 64]
 
 
 def test_enough_steps_are_left(model, monkeypatch):
-    monkeypatch.setattr(batch_size, "_seconds", lambda m, b, *given: 1.0)
+    monkeypatch.setattr(batch_size, "step_seconds", lambda m, b, *given: 1.0)
     assert chosen(model, rows(1000), Asked(16, 10)) == 32  # 1000 * 10 / 64 is below 200
-    monkeypatch.setattr(batch_size, "_seconds", lambda *given: pytest.fail("nothing to try"))
+    monkeypatch.setattr(batch_size, "step_seconds", lambda *given: pytest.fail("nothing to try"))
     assert chosen(model, rows(300), Asked(16, 10)) == 16
 
 
 def test_long_texts_are_not_read_by_the_hundred(model, monkeypatch):
-    monkeypatch.setattr(batch_size, "_seconds", lambda m, b, *given: 1.0)
+    monkeypatch.setattr(batch_size, "step_seconds", lambda m, b, *given: 1.0)
     assert chosen(model, rows(1200, tokens=39), Asked(8, 30)) == 32  # 64 x 40 tokens are more than 1,536
 
 
 def test_the_trial_is_of_rows_of_middle_length(model, monkeypatch):
     seen = []
-    monkeypatch.setattr(batch_size, "_seconds", lambda m, b, *given: seen.append(b["input_ids"].shape) or 1.0)
+    monkeypatch.setattr(batch_size, "step_seconds", lambda m, b, *given: seen.append(b["input_ids"].shape) or 1.0)
     ids = [[5] * (1 + place % 9) for place in range(900)]
     train = Dataset.from_dict({"input_ids": ids, "labels": [0] * 900, "length": list(map(len, ids))})
     assert chosen(model, train, Asked(16, 8)) == 32
@@ -96,10 +99,10 @@ def test_steps_grow_with_the_root_of_the_batch(tmp_path):
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_a_run_that_goes_on_has_the_batches_that_it_had(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "facts_of", lambda state: {"way": Way(rows=64, weights="bfloat16").as_dict()})
-    assert _way_of(tmp_path, Device(kind, "bfloat16", 1, "test")).rows == 64
+    assert way_of(tmp_path, Device(kind, "bfloat16", 1, "test")).rows == 64
 
 
 def test_a_state_that_does_not_tell_goes_on_in_the_way_for_all(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "facts_of", lambda state: {})
-    assert _way_of(tmp_path, Device("cpu", "bfloat16", 1, "test")) == Way("autocast")
-    assert _way_of(tmp_path, Device("cpu", "float32", 1, "test")) == Way()
+    assert way_of(tmp_path, Device("cpu", "bfloat16", 1, "test")) == Way("autocast")
+    assert way_of(tmp_path, Device("cpu", "float32", 1, "test")) == Way()

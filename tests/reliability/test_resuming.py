@@ -15,7 +15,8 @@ from core.runs.progress import fold
 from core.spec import ModelChoice
 from core.tasks.base import find
 from core.training import checkpoints, features
-from core.training.loop import InterruptedRunError, _way_of
+from core.training.loop import InterruptedRunError
+from core.training.ways import way_of
 from tests.ways import LANGUAGES, House, Way
 
 pytestmark = pytest.mark.real
@@ -311,8 +312,8 @@ def test_memory_that_runs_out_while_ways_are_tried_is_said_as_such(house, model,
 
 def test_a_run_that_began_on_a_processor_goes_on_elsewhere_in_the_way_that_works_there(tmp_path):
     files.write_json(tmp_path / checkpoints.FACTS, {"way": {"weights": "bfloat16", "attention": "plain"}})
-    assert _way_of(tmp_path, Device("cuda", "bfloat16", 2, "test")).weights == "autocast"
-    assert _way_of(tmp_path, Device("cpu", "bfloat16", 2, "test")).attention == "plain"
+    assert way_of(tmp_path, Device("cuda", "bfloat16", 2, "test")).weights == "autocast"
+    assert way_of(tmp_path, Device("cpu", "bfloat16", 2, "test")).attention == "plain"
 
 
 def test_what_is_kept_are_the_exact_weights_and_not_those_that_were_computed_with(house, model, monkeypatch):

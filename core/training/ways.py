@@ -1,0 +1,70 @@
+"""In which way a run computes its steps: all that is chosen by trials, put together."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from core.device import Device
+from core.spec import TrainSpec
+from core.training import checkpoints
+from core.training.batch_size import Asked, rows_together, usual_rows
+from core.training.compiling import pays
+from core.training.precision import Way, choose, without_trial
+
+# Rows that a trial of the ways to compute may use.
+_ROWS_TRIED = 64
+
+
+def chosen_way(
+    model: Any, collate: Callable[..., Any], train: Any, loss: Callable[..., Any], device: Device, spec: TrainSpec,
+    parts: int = 1,
+) -> Way:  # fmt: skip
+    """How these encoded rows are best learned from here: by trials of a few steps.
+
+    Args:
+        parts: of a batch, as memory ran out before; then there are no other trials, and batches are not enlarged.
+    """
+    way = choose(model, collate, _longer_rows(train), loss, device)
+    if parts > 1:
+        return _sparing(way, device, parts)
+    if spec.larger_batches:
+        asked = Asked(spec.batch_size, spec.epochs)
+        way = replace(way, rows=rows_together(model, collate, train, loss, way, device, asked))
+    if device.kind != "cuda":
+        return way
+    rows = way.rows or spec.batch_size
+    steps = math.ceil(len(train) / rows) * spec.epochs
+    return replace(way, compiled=pays(model, collate(usual_rows(train, rows)), loss, way, device, steps))
+
+
+def way_of(state: Path, device: Device, parts: int = 1) -> Way:
+    """As an earlier attempt computed: another way would lead to other weights. Only processors have several.
+
+    Args:
+        parts: of a batch, more than one where memory ran out since.
+    """
+    told, usual = checkpoints.facts_of(state).get("way"), without_trial(device)
+    known = Way(**told) if told else usual
+    if device.kind == "cpu":
+        return replace(known, compiled=False, recomputed=False)
+    return _sparing(replace(usual, rows=known.rows, compiled=known.compiled), device, parts)
+
+
+def _sparing(way: Way, device: Device, parts: int) -> Way:
+    """A card on which memory ran out computes layers once more rather than remember them.
+
+    On a processor, smaller parts have to do: there, working them out again takes long.
+    """
+    if parts == 1 or device.kind != "cuda":
+        return way
+    return replace(way, compiled=False, recomputed=True)
+
+
+def _longer_rows(train: Any) -> list[dict[str, Any]]:
+    """Some rows of usual length and longer, the shortest first, without what models are not given."""
+    lengths = train["length"][:]
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    rows: list[dict[str, Any]] = [train[place] for place in order[len(order) // 2 :][:_ROWS_TRIED]]
+    return [{name: value for name, value in row.items() if name != "length"} for row in rows]
