@@ -1,7 +1,7 @@
 """What a model's last layer gets, of each text: for one batch, or for all rows at once."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from core.device import Device
 from core.errors import UserError
 from core.models import heads
+from core.models.rounding import autocast_reading, rounded_reading
 from core.spec import TrainSpec
 from core.tasks._batches import batches
 from core.training import checkpoints
@@ -55,8 +56,12 @@ def of_batch(model: Any, batch: Mapping[str, Any], poolings: tuple[str, ...]) ->
     if poolings == (AS_IT_IS,):
         with _without_last_layer(model):
             return {AS_IT_IS: model(**batch).logits.float()}
+    import torch
+
     hidden = model.base_model(**batch)[0]
-    return {name: heads.features(model, hidden, batch["attention_mask"], name) for name in poolings}
+    # Pooling counts in 32 bits, which the head's own rounded weights would not take.
+    with torch.autocast(hidden.device.type, torch.bfloat16, enabled=hidden.dtype == torch.bfloat16):
+        return {name: heads.features(model, hidden, batch["attention_mask"], name) for name in poolings}
 
 
 def read(
@@ -96,26 +101,40 @@ def read(
     done: list[int] = []
     model.eval()
     model.to(device.kind)
-    for places in order:
-        if len(done) < ready:
-            done += places
-            tell(len(places))
-            continue
-        batch = collate(known.__getitems__(places))
-        autocast = torch.autocast(device.kind, torch.bfloat16, enabled=device.precision == "bfloat16")
-        with torch.inference_mode(), autocast:
+    shortest = min(range(len(rows)), key=rows["length"][:].__getitem__)
+    with _fastest(model, collate(known.__getitems__([shortest])), poolings, device):
+        for places in order:
+            if len(done) < ready:
+                done += places
+                tell(len(places))
+                continue
+            batch = collate(known.__getitems__(places))
             for name, values in of_batch(model, batch.to(device.kind), poolings).items():
                 if not bool(values.isfinite().all()):
                     raise UserError("features_not_finite")
                 found[name].append(values)
-        done += places
-        if kept:
-            kept.keep({name: found[name][-1] for name in poolings})
-        if tell(len(places)):
-            break
+            done += places
+            if kept:
+                kept.keep({name: found[name][-1] for name in poolings})
+            if tell(len(places)):
+                break
     # A copy, because what was computed in inference mode can never have a gradient behind it.
     features = {name: torch.cat(values).clone() for name, values in found.items()}
     return Part(features, targets[done].to(device.kind))
+
+
+def _fastest(model: Any, batch: Any, poolings: tuple[str, ...], device: Device) -> AbstractContextManager[None]:
+    """What makes the model ready to read: rounded weights where these are fast and its family can be read with them.
+
+    Args:
+        batch: a small one, to find out.
+    """
+    if device.kind == "cpu" and device.precision == "bfloat16":
+        # A family that mixes formats says so by an error.
+        with suppress(RuntimeError, TypeError, ValueError), rounded_reading(model):
+            of_batch(model, batch, poolings)
+            return rounded_reading(model)
+    return autocast_reading(device)
 
 
 class Kept:

@@ -166,6 +166,30 @@ def test_half_precision_gives_almost_the_same(tmp_path):
     assert half.best_value == pytest.approx(whole.best_value, abs=0.15)
 
 
+@pytest.mark.parametrize("poolings", [("mean",), (features.AS_IT_IS,)])
+@pytest.mark.parametrize("mixes", [False, True])
+def test_texts_are_read_with_rounded_weights_where_the_family_can(poolings, mixes, tmp_path, monkeypatch):
+    task, given, seen = CLASSIFICATION, split(60), []
+    model, tokenizer = task.load(tiny.encoder(tmp_path / "m"), given, spec())
+    rows, collate = task.encode(given.train, given.labels, model, tokenizer, spec()), task.collate(model, tokenizer)
+    exact = features.read(model, rows, poolings, collate, CPU, 1, lambda n: False)
+    layer = model.bert.encoder.layer[0]
+
+    def look(module, inputs):
+        seen.append(module.intermediate.dense.weight.dtype)
+        if mixes and seen[-1] == torch.bfloat16:
+            raise RuntimeError("expected m1 and m2 to have the same dtype")
+
+    hook = layer.register_forward_pre_hook(look)
+    read = features.read(model, rows, poolings, collate, replace(CPU, precision="bfloat16"), 1, lambda n: False)
+    hook.remove()
+    assert seen[0] == torch.bfloat16
+    assert seen[1:] == [torch.float32 if mixes else torch.bfloat16] * (len(seen) - 1)
+    assert layer.intermediate.dense.weight.dtype == torch.float32
+    assert read.targets.tolist() == exact.targets.tolist()
+    torch.testing.assert_close(read.features[poolings[0]], exact.features[poolings[0]], atol=0.1, rtol=0.1)
+
+
 def test_features_come_in_the_order_of_their_targets(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "_ROWS_PER_BATCH", 4)
     task, given = CLASSIFICATION, split(120)
