@@ -19,7 +19,7 @@ from benchmarks.docstrings import first_lines
 from benchmarks.turns import Result, flags, prepared, take_turns
 from core.data.preparing import Split
 from core.data.store import TableStore
-from core.models import starters
+from core.models import notes, starters
 from core.quiet import quiet_libraries
 from core.settings import Limits, Settings
 from core.spec import DataChoice, ModelChoice, TrainSpec, build
@@ -111,7 +111,9 @@ def script(split: Split, spec: TrainSpec, settings: Settings, home: Path) -> tup
         data_collator=DataCollatorForSeq2Seq(tokenizer),
     )
     trainer.train()
-    return perf_counter() - begin, model.merge_and_unload(), tokenizer, tokens
+    seconds, learned = perf_counter() - begin, model.merge_and_unload()
+    notes.note(learned, **notes.notes(known))  # how test rows are read
+    return seconds, learned, tokenizer, tokens
 
 
 def spec_of(given: argparse.Namespace) -> TrainSpec:
