@@ -87,7 +87,7 @@ def main() -> None:
     known.add_argument("--rate", type=float, default=2e-4)
     given = known.parse_args()
     work = f"MiniLM, {given.work} texts, {given.layers} of 6 layers frozen"
-    take_turns(given, "benchmarks.frozen_layers", work, _KINDS, lambda settings: rows(given, settings), one)
+    take_turns(given, "benchmarks.frozen_layers", work, _KINDS, lambda settings: rows(given, settings), one, _KINDS)
 
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ def _child(table: Path, rows: int, steps: int) -> dict[str, dict[str, float]]:
         "--steps",
         str(steps),
     ]
-    environment = child_environment(Settings(home=table.parent))
+    environment = child_environment(Settings(home=table.parent), computes=True)
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr.decode()[-2000:])

@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -36,6 +36,7 @@ def take_turns(
     kinds: Sequence[str],
     prepare: Callable[[Settings], Any],
     one: Callable[[argparse.Namespace], Result],
+    own: Sequence[str] = (),
 ) -> None:
     """Print the table of a work; in a child, the result of `given.one` as JSON on the last line.
 
@@ -45,6 +46,7 @@ def take_turns(
         module: which is run again for each child.
         kinds: what is compared, ours last.
         prepare: gives what `prepared` gives to each child.
+        own: which kinds run as our workers do, beside the last one.
     """
     if given.one:
         print(json.dumps(one(given)))
@@ -52,7 +54,7 @@ def take_turns(
     with tempfile.TemporaryDirectory() as home:
         settings = Settings(home=Path(home), limits=Limits(free_disk=0))
         (settings.home / _PREPARED).write_bytes(pickle.dumps(prepare(settings)))
-        found = _alternate(module, kinds, given.turns, settings)
+        found = _alternate(module, kinds, given.turns, settings, {kinds[-1], *own})
     compare(work, kinds[-1], found)
 
 
@@ -61,13 +63,16 @@ def prepared(given: argparse.Namespace) -> Any:
     return pickle.loads((Path(given.home) / _PREPARED).read_bytes())
 
 
-def _alternate(module: str, kinds: Sequence[str], turns: int, settings: Settings) -> dict[str, list[Result]]:
+def _alternate(
+    module: str, kinds: Sequence[str], turns: int, settings: Settings, own: Collection[str]
+) -> dict[str, list[Result]]:
     """Kind -> the result of each turn. The order changes from turn to turn, as machines grow warm."""
     found: dict[str, list[Result]] = {kind: [] for kind in kinds}
     for turn in range(turns):
         for kind in kinds if turn % 2 == 0 else kinds[::-1]:
             command = [sys.executable, "-m", module, "--one", kind, "--home", str(settings.home), *sys.argv[1:]]
-            done = subprocess.run(command, env=child_environment(settings), capture_output=True, check=False)
+            environment = child_environment(settings, computes=kind in own)
+            done = subprocess.run(command, env=environment, capture_output=True, check=False)
             if done.returncode:
                 raise SystemExit(done.stderr.decode()[-2000:])
             found[kind].append(json.loads(done.stdout.decode().splitlines()[-1]))

@@ -29,9 +29,15 @@ def spawn(
     stdout: int | IO[bytes] = subprocess.DEVNULL,
     stderr: int | IO[bytes] = subprocess.DEVNULL,
     online: bool = False,
+    computes: bool = False,
 ) -> "subprocess.Popen[bytes]":
-    """Start `python -m module arguments…` in its own process group, with no secret in its environment."""
-    environment = child_environment(settings, online=online)
+    """Start `python -m module arguments…` in its own process group, with no secret in its environment.
+
+    Args:
+        online: whether it may reach the Hub.
+        computes: whether it trains or answers.
+    """
+    environment = child_environment(settings, online=online, computes=computes)
     for folder in (environment["HOME"], environment["HF_HOME"]):
         Path(folder).mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(

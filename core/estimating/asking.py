@@ -128,7 +128,7 @@ def _folder(settings: Settings) -> Iterator[Path]:
 def _measured(settings: Settings, runs: RunStore, folder: Path, most_seconds: float) -> int | None:
     """Exit status of the child; None where it was ended because of the time."""
     end = time.monotonic() + most_seconds
-    child = spawn(settings, "core.estimating.measuring", [str(folder)])
+    child = spawn(settings, "core.estimating.measuring", [str(folder)], computes=True)
     try:
         while time.monotonic() < end:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -190,7 +190,9 @@ class _Child:
     def __init__(self, settings: Settings, folder: Path, task: str, key: tuple[str, int, str]) -> None:
         self.key = key
         pipe = subprocess.PIPE
-        self._process = spawn(settings, "core.inference.server", [str(folder), task], stdin=pipe, stdout=pipe)
+        self._process = spawn(
+            settings, "core.inference.server", [str(folder), task], stdin=pipe, stdout=pipe, computes=True
+        )
         self._answers: queue.Queue[bytes] = queue.Queue()
         self._reader = threading.Thread(target=self._read_all, name="predictor-answers", daemon=True)
         self._reader.start()

@@ -235,7 +235,9 @@ class Supervisor:
         folder = self._runs.folder(record.id)
         with (folder / "worker.log").open("ab") as log_file:
             arguments = [record.id, str(record.attempt)]
-            process = spawn(self._settings, "core.runs.worker", arguments, stdout=log_file, stderr=log_file)
+            process = spawn(
+                self._settings, "core.runs.worker", arguments, stdout=log_file, stderr=log_file, computes=True
+            )
         self._children[record.id] = _Child(process, record.attempt, time.monotonic(), memory_kills())
 
     @property

@@ -3,12 +3,13 @@
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError
 from core.models.opening import positions
+from core.models.prepacked import prepacked
 from core.spec import Writing
 from core.tasks._batches import IGNORED, batches, is_seq2seq, padded, training_batch
 
@@ -232,11 +233,12 @@ def _ready(model: Any, device: "Device", config: Any = None) -> Iterator[None]:
     model.eval()
     if model.device.type != device.kind:
         model.to(device.kind)
-    exact, before = {}, model.generation_config
+    exact, before, stack = {}, model.generation_config, ExitStack()
     try:
         if device.precision == "bfloat16":
+            stood_in = stack.enter_context(prepacked(model)) - {model.get_input_embeddings().weight}
             for weight in model.parameters():
-                if weight.dtype == torch.float32 and weight.dim() > 1:
+                if weight.dtype == torch.float32 and weight.dim() > 1 and weight not in stood_in:
                     exact[weight] = weight.data
                     weight.data = weight.data.to(torch.bfloat16)
         if config is not None:
@@ -246,6 +248,7 @@ def _ready(model: Any, device: "Device", config: Any = None) -> Iterator[None]:
         model.generation_config = before
         for weight, data in exact.items():
             weight.data = data
+        stack.close()
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from core.device import Device
+from core.training.optimizer import large_tables
 from core.training.precision import Way, prepared, step_seconds
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ _MOST_ROWS = 128
 _MOST_TOKENS = {"cpu": 1536, "cuda": 16384, "mps": 4096}
 # A batch twice as large has to save so much of the time of a row; less may be chance.
 _FASTER = 1.1
+# Numbers on which the optimizer is tried: far more than a cache holds.
+_UPDATED = 4_000_000
+_STEPS_TIMED = 2
 
 
 @dataclass(frozen=True)
@@ -53,15 +58,40 @@ def rows_together(
     sizes = _sizes(lengths, asked, device)
     if len(sizes) < 2:
         return asked.rows
-    best, least = asked.rows, float("inf")
+    best, least, fixed = asked.rows, float("inf"), _updating_seconds(model, device)
     with torch.random.fork_rng(devices=[]), prepared(model, way, device):
         model.to(device.kind)
         for rows in sizes:
-            seconds = step_seconds(model, collate(usual_rows(train, rows)), loss, way, device) / rows
+            seconds = (step_seconds(model, collate(usual_rows(train, rows)), loss, way, device) + fixed) / rows
             if seconds * _FASTER > least:
                 break
             best, least = rows, seconds
     return best
+
+
+def _updating_seconds(model: Any, device: Device) -> float:
+    """What the optimizer takes for a step, whatever its rows: measured on some numbers that are not the model's.
+
+    On a card this is little beside a step.
+    """
+    import torch
+
+    if device.kind != "cpu":
+        return 0.0
+    tables = {table.weight for table in large_tables(model)}
+    changed: int = sum(weight.numel() for weight in model.parameters() if weight.requires_grad and weight not in tables)
+    if not changed:
+        return 0.0
+    some = torch.zeros(min(changed, _UPDATED), requires_grad=True)
+    some.grad, rounded, best = torch.ones_like(some), torch.zeros_like(some, dtype=torch.bfloat16), float("inf")
+    optimizer = torch.optim.AdamW([some], fused=True)
+    for _ in range(1 + _STEPS_TIMED):
+        begin = perf_counter()
+        torch.linalg.vector_norm(some.grad)
+        optimizer.step()
+        rounded.copy_(some.detach())
+        best = min(best, perf_counter() - begin)
+    return best * (changed / some.numel())
 
 
 def rate_factor(rows: int, asked: int) -> float:

@@ -55,6 +55,24 @@ def test_batches_grow_as_long_as_a_row_becomes_a_tenth_cheaper(model, monkeypatc
     assert tried == [8, 16, 32, 64]
 
 
+def test_the_optimizer_counts_as_it_takes_the_same_for_any_batch(model, monkeypatch):
+    monkeypatch.setattr(batch_size, "step_seconds", lambda m, b, *given: 0.1 * len(b["labels"]))
+    assert chosen(model, rows(4000), Asked(8, 10)) == 8
+    monkeypatch.setattr(batch_size, "_updating_seconds", lambda m, device: 0.4)
+    assert chosen(model, rows(4000), Asked(8, 10)) == 32
+
+
+def test_what_the_optimizer_takes_grows_with_what_is_changed(model, monkeypatch):
+    monkeypatch.setattr(batch_size, "_UPDATED", 1_000)
+    whole = batch_size._updating_seconds(model, CPU)
+    for name, weight in model.named_parameters():
+        weight.requires_grad = name == "classifier.bias"
+    assert 0 < batch_size._updating_seconds(model, CPU) < whole
+    model.requires_grad_(False)
+    assert batch_size._updating_seconds(model, CPU) == 0
+    assert batch_size._updating_seconds(model, Device("cuda", "bfloat16", 1, "test")) == 0
+
+
 def test_enough_steps_are_left(model, monkeypatch):
     monkeypatch.setattr(batch_size, "step_seconds", lambda m, b, *given: 1.0)
     assert chosen(model, rows(1000), Asked(16, 10)) == 32  # 1000 * 10 / 64 is below 200

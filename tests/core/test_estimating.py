@@ -114,7 +114,8 @@ def children(monkeypatch, *lines, status=0, sleep=0.0):
     """Processes that tell these lines and end with this status, or sleep first."""
     begun = []
 
-    def spawn(settings, module, arguments):
+    def spawn(settings, module, arguments, computes):
+        assert computes
         path = Path(arguments[0]) / asking.TOLD
         path.write_text("".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines))
         script = f"import time; time.sleep({sleep}); raise SystemExit({status})"

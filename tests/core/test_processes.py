@@ -1,15 +1,17 @@
 """Heavy children take turns."""
 
+import os
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from core.errors import UserError
-from core.processes import ROOT, turn
-from core.settings import Settings
+from core.processes import ROOT, spawn, turn
+from core.settings import Settings, child_environment
 
 
 def test_no_more_at_once_than_there_are_places(tmp_path):
@@ -58,3 +60,35 @@ def test_a_place_of_a_killed_process_is_free(tmp_path):
     holder.stdout.close()
     with turn(Settings(home=tmp_path), most=1, seconds=0):
         pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process was started with is told on Linux alone")
+@pytest.mark.parametrize("computes", [True, False])
+def test_only_who_computes_keeps_its_memory_in_large_pieces(computes, tmp_path):
+    child = spawn(Settings(home=tmp_path), "http.server", ["--bind", "127.0.0.1", "0"], computes=computes)
+    try:
+        place = Path(f"/proc/{child.pid}")
+        while b"http.server" not in (place / "cmdline").read_bytes():
+            time.sleep(0.01)
+        assert (b"GLIBC_TUNABLES=glibc.malloc.hugetlb=1:" in (place / "environ").read_bytes()) is computes
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_memory_that_is_taken_again_and_again_is_not_asked_of_the_system_each_time(tmp_path):
+    script = (
+        "import resource; faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for n in range(60):\n"
+        "    if n == 5: before = faults()\n"
+        "    some = [bytearray(4 << 20) for _ in range(16)]; del some\n"
+        "print(faults() - before)"
+    )
+    counts = [
+        int(subprocess.run(
+            [sys.executable, "-c", script], env=child_environment(Settings(home=tmp_path), computes=computes),
+            capture_output=True, check=True,
+        ).stdout)
+        for computes in (False, True)
+    ]  # fmt: skip
+    assert counts[1] * 10 < counts[0] or os.confstr("CS_GNU_LIBC_VERSION") is None

@@ -167,7 +167,7 @@ def limited(monkeypatch, room):
     """Workers get so many bytes of address space for their training."""
     from core.processes import ROOT, child_environment
 
-    def spawn(settings, module, arguments, **given):
+    def spawn(settings, module, arguments, computes, **given):
         command = [sys.executable, "-c", _LIMITED.replace("{room}", str(room)), module, *arguments]
         environment = child_environment(settings) | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
         return subprocess.Popen(command, env=environment, cwd=ROOT, start_new_session=True, **given)

@@ -28,6 +28,7 @@ def played(monkeypatch):
 
     def spawn(settings, module, arguments, **given):
         assert module == "core.runs.worker"
+        assert given["computes"]
         started.append(processes.spawn(settings, "tests.reliability.played", arguments, **given))
         return started[-1]
 
