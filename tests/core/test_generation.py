@@ -206,7 +206,9 @@ def test_leaving_a_stream_ends_its_thread_and_gives_the_model_back(decoder: Load
     next(stream)
     assert threading.active_count() == threads + 1
     assert next(model.parameters()).dtype is torch.bfloat16
+    assert "forward" in vars(model.get_output_embeddings())  # its weights are laid out, see core.models.prepacked
     stream.close()
+    assert "forward" not in vars(model.get_output_embeddings())
     assert threading.active_count() == threads
     assert model.generation_config is before
     assert next(model.parameters()).dtype is torch.float32
