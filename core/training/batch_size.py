@@ -79,19 +79,27 @@ def _updating_seconds(model: Any, device: Device) -> float:
     if device.kind != "cpu":
         return 0.0
     tables = {table.weight for table in large_tables(model)}
-    changed: int = sum(weight.numel() for weight in model.parameters() if weight.requires_grad and weight not in tables)
-    if not changed:
+    changed = [weight for weight in model.parameters() if weight.requires_grad and weight not in tables]
+    places, held = [], 0
+    for weight in changed:
+        if held and held + weight.numel() > _UPDATED:
+            break
+        places.append(torch.zeros(weight.shape, requires_grad=True))
+        held += weight.numel()
+    if not places:
         return 0.0
-    some = torch.zeros(min(changed, _UPDATED), requires_grad=True)
-    some.grad, rounded, best = torch.ones_like(some), torch.zeros_like(some, dtype=torch.bfloat16), float("inf")
-    optimizer = torch.optim.AdamW([some], fused=True)
+    optimizer, best = torch.optim.AdamW(places, fused=True), float("inf")
+    rounded = [torch.ones_like(place, dtype=torch.bfloat16, requires_grad=False) for place in places]
+    for place in places:
+        place.grad = torch.ones_like(place)
     for _ in range(1 + _STEPS_TIMED):
         begin = perf_counter()
-        torch.linalg.vector_norm(some.grad)
+        torch.stack([torch.linalg.vector_norm(gradient, dtype=torch.float32) for gradient in rounded])
         optimizer.step()
-        rounded.copy_(some.detach())
+        torch._foreach_copy_(rounded, [place.detach() for place in places])
         best = min(best, perf_counter() - begin)
-    return best * (changed / some.numel())
+    all_numbers: int = sum(weight.numel() for weight in changed)
+    return best * (all_numbers / held)
 
 
 def rate_factor(rows: int, asked: int) -> float:
