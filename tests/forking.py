@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -192,6 +193,10 @@ def _watch(asked: dict[str, Any], ends: list[int]) -> NoReturn:
         _become(asked, files)
     for end in files:
         os.close(end)
+    for _ in range(2000):  # until it leads a group, by which it may be ended, as a new process does when it is known
+        if os.getpgid(copy) == copy:
+            break
+        time.sleep(0.001)
     os.write(told, copy.to_bytes(_NUMBER, "big"))
     os.write(told, os.waitpid(copy, 0)[1].to_bytes(_NUMBER, "big"))
     os._exit(0)

@@ -18,7 +18,7 @@ from core.runs.supervisor import Supervisor
 from core.settings import Settings
 from core.spec import AugmentChoice, DataChoice, Method, ModelChoice, build
 from core.tasks.base import find
-from core.training import checkpoints, loop
+from core.training import checkpoints, ways
 from core.training.loop import Signals, steps_between
 from core.training.run import train, works_in_parts
 from tests import tiny
@@ -296,7 +296,7 @@ def test_larger_batches_are_learned_from_where_they_are_allowed(body, tmp_path, 
     """Not where memory ran out before, and not where the person wants none."""
     settings, told = Settings(home=tmp_path / "home"), []
     asked = spec(add_table(settings, tmp_path), body, epochs=1, larger_batches=larger)
-    monkeypatch.setattr(loop, "rows_together", lambda *given: 16)
+    monkeypatch.setattr(ways, "rows_together", lambda *given: 16)
     (tmp_path / "run").mkdir()
     runs, signals = RunStore(settings.home), Signals(lambda: False, lambda: False)
     report = train(asked, "local", tmp_path / "run", settings, runs, told.append, signals, parts)

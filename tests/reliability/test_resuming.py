@@ -296,7 +296,7 @@ def test_a_run_goes_on_in_the_way_to_compute_in_which_it_began_and_the_report_sa
     spec = house.spec(Way("classification", "bert", "full"), model("bert"), epochs=2)
     folder = interrupted_at(house, spec, 3)
     began = checkpoints.facts_of(checkpoints.state(folder)[0])["way"]
-    monkeypatch.setattr("core.training.loop.choose", lambda *given: pytest.fail("chosen anew"))
+    monkeypatch.setattr("core.training.ways.choose", lambda *given: pytest.fail("chosen anew"))
     assert house.go_on(spec, folder)["training_way"] == began
     assert began["tried"] >= 1
 
