@@ -48,4 +48,5 @@ def _product(module: Any) -> "Callable[[Tensor], Tensor]":
         found: Tensor = multiply(given.to(torch.bfloat16), weight, bias, "none", [], "")
         return found
 
+    forward(torch.zeros(1, module.in_features))  # says at once where only laying out is known
     return forward

@@ -35,13 +35,14 @@ def test_products_are_those_of_autocast(family, rows, tmp_path):
     assert not any("forward" in vars(module) for module in model.modules())
 
 
-def test_where_there_is_no_such_product_the_model_stays_as_it_is(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["_reorder_linear_weight", "_linear_pointwise"])
+def test_where_there_is_no_such_product_the_model_stays_as_it_is(name, tmp_path, monkeypatch):
     def missing(*given):
         raise NotImplementedError("could not run on this backend")
 
     model, ids = opened(tmp_path), torch.arange(12).reshape(2, 6)
     wanted = logits(model, ids)
-    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", missing)
+    monkeypatch.setattr(torch.ops.mkldnn, name, missing)
     with prepacked(model) as stood_in:
         assert not stood_in
         assert torch.equal(logits(model, ids), wanted)

@@ -14,7 +14,9 @@ from tests.security.visitors import Function, Visitor
 from ui.calls import Line, Pace, Uploads, own
 
 ASKED, AT_ONCE = 1000, 8
-PATIENCE = 10.0  # for a page of nearly half a megabyte and a call, on a core that serves a thousand calls besides
+# Seconds for a page of nearly half a megabyte and a call, on a core that serves a thousand calls besides: for any look,
+# which may fall into a moment in which the machine does other things, and for half of the looks.
+PATIENCE, USUAL = 30.0, 5.0
 
 
 def test_a_thousand_calls_of_one_leave_the_page_to_another(space: Space) -> None:
@@ -35,7 +37,8 @@ def test_a_thousand_calls_of_one_leave_the_page_to_another(space: Space) -> None
         times = other.result()
     assert {*answers} == {200, 429}
     assert answers.count(200) <= 102 + 20 * seconds
-    assert statistics.median(times) < PATIENCE  # one look may fall into a moment in which the machine does other things
+    assert max(times) < PATIENCE
+    assert statistics.median(times) < USUAL
 
 
 def looking(visitor: Visitor, queued: Function, ended: threading.Event) -> list[float]:
