@@ -14,6 +14,7 @@ os.environ |= {
 }
 
 from core import logs
+from core.processes import end_with
 from core.settings import from_environment
 from ui.layout import blocks, launch
 from ui.page import open_house
@@ -29,7 +30,12 @@ def main() -> None:
     house = open_house(settings)
     # An exception that a handler raises can be lost in whatever runs just then; what lies in a queue cannot.
     ended: SimpleQueue[int] = SimpleQueue()
-    signal.signal(signal.SIGTERM, lambda number, frame: ended.put(number))
+
+    def told_to_end(number: int, frame: object) -> None:
+        faulthandler.dump_traceback_later(_LONGEST_END, exit=True)  # says what it waits for, and waits no longer
+        ended.put(number)
+
+    signal.signal(signal.SIGTERM, told_to_end)
     page = blocks(house)
     try:
         house.supervisor.start()
@@ -58,4 +64,4 @@ def _wait(ended: "SimpleQueue[int]") -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

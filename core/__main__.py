@@ -13,6 +13,7 @@ from core import settings as place
 from core.commands import COMMANDS, RunFailedError
 from core.data.shapes import SHAPES
 from core.errors import UserError
+from core.processes import end_with
 from core.spec import AUGMENTATIONS
 from core.terminal import Terminal
 
@@ -158,4 +159,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

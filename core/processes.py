@@ -1,7 +1,9 @@
 """Starting and bounding child processes: each is `python -m core…` with a closed stdin and a bare environment."""
 
+import atexit
 import contextlib
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -9,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from filelock import BaseFileLock, FileLock, Timeout
 
@@ -98,6 +100,29 @@ def limit_self(memory: int | None = None, cpu: int | None = None) -> None:
     if cpu:
         resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def end_with(main: Callable[..., int | None], *arguments: Any) -> NoReturn:
+    """Do the work of this process, then end it at once, with the status that `main` returns or raises.
+
+    An interpreter that ends by itself leaves to the libraries the ending of their threads. Arrow waits for its own
+    without a limit (https://github.com/apache/arrow/issues/50482), when nothing of Python can notice any more.
+    """
+    status: Any = 1
+    try:
+        status = main(*arguments) or 0
+    except SystemExit as leaving:
+        status = leaving.code or 0
+        if not isinstance(status, int):
+            sys.stderr.write(f"{status}\n")
+            status = 1
+    except BaseException:  # noqa: BLE001 (as the interpreter itself does at its end)
+        sys.excepthook(*sys.exc_info())
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads any more; it is closed
+            stream.flush()
+    os._exit(status)
 
 
 def memory_kills() -> int:

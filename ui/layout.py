@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ui import calls, downloads, guard, health, progressing, readiness, sessions
+from ui import calls, downloads, guard, health, progressing, readiness, sessions, uploads
 from ui.firstwords import FirstWords
 from ui.page import House, Page, Tab, Visit
 from ui.pictures import esc
@@ -164,6 +164,7 @@ def launch(page: gr.Blocks, house: House) -> Any:
     settings = house.settings
     routes = [*downloads.routes(house), *history.routes(house), *health.routes(house), *progressing.routes(house)]
     guarded = Middleware(guard.Guard, settings=settings, line=calls.Line(page._queue))
+    uploads.keep_apart()
     served = page.launch(
         server_name=settings.host,
         server_port=settings.port,

@@ -10,7 +10,7 @@ from core.data.building import Parsed
 from core.data.formats import parse_any
 from core.data.options import ReadOptions
 from core.errors import UserError
-from core.processes import limit_self
+from core.processes import end_with, limit_self
 from core.settings import Limits
 
 TOO_HEAVY = 3
@@ -52,4 +52,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_with(main, sys.argv[1:])

@@ -15,7 +15,7 @@ from core.data.doctor.base import Sheet
 from core.data.doctor.examining import Fixes, examine
 from core.data.shapes import SHAPES, column_names
 from core.errors import Fact, UserError
-from core.processes import limit_self
+from core.processes import end_with, limit_self
 from core.settings import Limits, Settings
 from core.spec import SplitChoice
 
@@ -186,4 +186,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -14,7 +14,7 @@ from core.data.doctor.examining import examine
 from core.data.shapes import SHAPES
 from core.data.survey import Question, frames, question
 from core.errors import UserError
-from core.processes import limit_self
+from core.processes import end_with, limit_self
 from core.settings import Limits, Settings
 from core.spec import AugmentChoice
 
@@ -71,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

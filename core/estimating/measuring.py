@@ -26,7 +26,7 @@ from core.estimating.sampling import sample
 from core.estimating.steps import Tell, step_some
 from core.models.adapting import adapt
 from core.models.loading import resolve, verify_starter
-from core.processes import limit_self
+from core.processes import end_with, limit_self
 from core.quiet import quiet_libraries
 from core.runs.store import RunStore
 from core.settings import MEBIBYTE, Settings
@@ -180,4 +180,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    end_with(main, Path(sys.argv[1]))

@@ -1,7 +1,6 @@
 """The child that downloads: `python -m core.hub.fetcher`, asked by pipe, answers with JSON lines."""
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -113,4 +112,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    processes.end_with(main)

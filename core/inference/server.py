@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from core.device import Device, detect
 from core.errors import UserError
+from core.processes import end_with
 from core.quiet import quiet_libraries
 from core.spec import Writing
 from core.tasks.base import Task, find
@@ -80,4 +81,4 @@ def _say(answers: IO[str], content: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     quiet_libraries()
-    serve(Path(sys.argv[1]), find(sys.argv[2]))
+    end_with(serve, Path(sys.argv[1]), find(sys.argv[2]))

@@ -17,7 +17,7 @@ from core.data.building import ROW_COLUMN
 from core.data.reader import TOO_HEAVY
 from core.data.store import Table, TableStore
 from core.errors import UserError
-from core.processes import limit_self
+from core.processes import end_with, limit_self
 from core.settings import MEBIBYTE, Limits, Settings
 
 if TYPE_CHECKING:
@@ -123,4 +123,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_with(main, sys.argv[1:])

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from core.processes import limit_self
+from core.processes import end_with, limit_self
 from core.quiet import quiet_libraries
 from core.settings import GIBIBYTE
 
@@ -71,4 +71,4 @@ if __name__ == "__main__":
     threading.Thread(target=_end_with_parent, daemon=True).start()
     limit_self(memory=_MOST_MEMORY, cpu=_MOST_SECONDS)
     quiet_libraries()
-    convert(Path(sys.argv[1]), Path(sys.argv[2]))
+    end_with(convert, Path(sys.argv[1]), Path(sys.argv[2]))

@@ -5,7 +5,6 @@ The token travels to it by pipe.
 """
 
 import base64
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -179,4 +178,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    processes.end_with(main)

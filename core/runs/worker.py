@@ -12,6 +12,7 @@ from filelock import Timeout
 from core import events, logs, settings
 from core.errors import Fact, UserError
 from core.libraries import import_libraries
+from core.processes import end_with
 from core.quiet import quiet_libraries
 from core.runs.store import ACTIVE, EventWriter, RunStore, StaleTransitionError, State
 
@@ -126,4 +127,4 @@ def main() -> int:
 
 if __name__ == "__main__":
     Path(settings.from_environment().home).mkdir(parents=True, exist_ok=True)
-    sys.exit(main())
+    end_with(main)

@@ -60,6 +60,7 @@ class App:
             "TUNING_FORK_HOME": str(self.home),
             "TUNING_FORK_BROWSER": "0",
             "GRADIO_SERVER_PORT": str(self.port),
+            "PYTHONFAULTHANDLER": "1",
         }
         self.process = subprocess.Popen(
             [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
@@ -79,6 +80,10 @@ class App:
             self.process.send_signal(signal.SIGTERM)
             try:
                 assert self.process.wait(60) == 0
+            except subprocess.TimeoutExpired:
+                self.process.send_signal(signal.SIGABRT)  # it says what each of its threads does
+                self.process.wait(10)
+                raise
             finally:
                 self.process.kill()  # one that does not end would take the time of all tests after this one
 

@@ -93,3 +93,48 @@ def test_memory_that_is_taken_again_and_again_is_not_asked_of_the_system_each_ti
         for computes in (False, True)
     ]  # fmt: skip
     assert counts[1] * 10 < counts[0]
+
+
+def _ended(words: str) -> "subprocess.CompletedProcess[str]":
+    """What became of a process that ends with `words`, while a thread of it would go on."""
+    lines = (
+        "import atexit, sys, threading, time",
+        "from core.processes import end_with",
+        "threading.Thread(target=time.sleep, args=(600,)).start()",
+        "atexit.register(lambda: sys.stdout.write('tidied'))",
+        "def main(given=None):",
+        f"    {words}",
+        "end_with(main, 'given')",
+    )
+    command = [sys.executable, "-c", "\n".join(lines)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("return None", 0, ""),
+        ("return 5", 5, ""),
+        ("sys.exit(given and 7)", 7, ""),
+        ("sys.exit()", 0, ""),
+        ("sys.exit('no such thing')", 1, "no such thing\n"),
+    ],
+)
+def test_a_process_ends_at_once_with_its_status(words, status, said):
+    ended = _ended(words)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (status, "tidied", said)
+
+
+def test_a_process_that_fails_says_why():
+    ended = _ended("raise ValueError('what was wrong')")
+    assert ended.returncode == 1
+    assert ended.stdout == "tidied"
+    assert ended.stderr.startswith("Traceback")
+    assert ended.stderr.endswith("ValueError: what was wrong\n")
+
+
+def test_every_process_of_its_own_ends_so():
+    texts = {path: path.read_text(encoding="utf-8") for path in [*(ROOT / "core").rglob("*.py"), ROOT / "app.py"]}
+    ends = {path: text.rpartition('__name__ == "__main__"')[2] for path, text in texts.items() if '"__main__"' in text}
+    assert len(ends) > 10
+    assert [path for path, end in ends.items() if "end_with(" not in end] == []

@@ -13,6 +13,9 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from gradio.utils import get_upload_folder
+
+from ui.uploads import remove
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "transformers", "peft", "datasets", "sklearn", "evaluate")
@@ -135,3 +138,16 @@ def test_an_upload_cannot_be_fetched_back(app: tuple[str, int]) -> None:
     path = answer.json()[0]
     assert httpx.get(f"{app[0]}/gradio_api/file={path}").status_code == 404
     assert re.search(r"a\.csv$", path)
+
+
+def test_two_who_hand_in_the_same_file_share_no_copy(app: tuple[str, int]) -> None:
+    def hand_in() -> Path:
+        return Path(httpx.post(app[0] + "/gradio_api/upload", files={"files": ("same.csv", b"a,b\n1,2\n")}).json()[0])
+
+    first, second = hand_in(), hand_in()
+    remove(first)
+    assert not first.parent.parent.exists()
+    assert second.read_bytes() == b"a,b\n1,2\n"
+    remove(second)
+    assert get_upload_folder() in map(str, second.parents)  # gradio serves no upload to its handlers from elsewhere
+    assert Path(get_upload_folder()).is_dir()

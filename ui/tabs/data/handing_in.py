@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from core.errors import UserError
 from core.spec import SplitChoice
 from ui import cards, pictures
 from ui.page import Page, Visit
+from ui.uploads import remove
 
 _DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "pipe"}
 _PASTED_CHARACTERS = 2_000_000
@@ -164,10 +164,3 @@ def problem(visit: Visit, error: UserError) -> Any:
     """A sentence on what is wrong with what was handed in."""
     words = pictures.esc(visit.text.error(error))
     return gr.HTML(f'<p class="problem" role="alert"><b>!</b> {words}</p>', visible=True)
-
-
-def remove(path: Path) -> None:
-    """Remove gradio's copy of an upload and the folder made for it: whoever knew its address could read it."""
-    path.unlink(missing_ok=True)
-    with suppress(OSError):
-        path.parent.rmdir()

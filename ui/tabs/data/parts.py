@@ -13,7 +13,8 @@ from core.spec import SplitChoice, knobs
 from ui import cards, pictures, widgets
 from ui.overview import fractions, overview
 from ui.page import Page, Visit
-from ui.tabs.data.handing_in import problem, remove, table_of
+from ui.tabs.data.handing_in import problem, table_of
+from ui.uploads import remove
 
 NAME = "parts"
 METHODS = ("fraction", "column", "group")

@@ -11,7 +11,7 @@ from core.publishing import archive, carrying, taking_in
 from core.runs.store import RunRecord
 from ui import guard
 from ui.page import House, Visit
-from ui.tabs.data.handing_in import remove
+from ui.uploads import remove
 
 
 def routes(house: House) -> list[Route]:
