@@ -1,13 +1,16 @@
 """A file becomes a table, in a child process that cannot take the page down with it."""
 
 import json
+import logging
 import os
+import re
 import signal
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from core.data.building import ROW_COLUMN
 from core.data.options import DECIDE_YOURSELF, ReadOptions
@@ -18,6 +21,11 @@ from core.settings import MEBIBYTE, Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger(__name__)
+_PLACE = re.compile(r'^  File "(?:.*[/\\])?(.+?)", line (\d+)', re.MULTILINE)
+_KIND = re.compile(r"^(?:\w+\.)*(\w+(?:Error|Exception))\b", re.MULTILINE)
+_MOST_SAID = 32 * 1024  # bytes
 
 
 def read(path: Path, destination: Path, settings: Settings, options: ReadOptions = DECIDE_YOURSELF) -> dict[str, Any]:
@@ -74,16 +82,27 @@ def run(settings: Settings, module: str, arguments: list[str], wall: float | Non
 
 
 def _run(settings: Settings, module: str, arguments: list[str], wall: float) -> tuple[int | None, bytes]:
-    child = spawn(settings, module, arguments, stdout=subprocess.PIPE)
-    try:
-        output, _ = child.communicate(timeout=wall)
-    except subprocess.TimeoutExpired:
-        return None, b""
-    finally:
-        if child.poll() is None:
-            _kill(child)
-            child.communicate()
+    with tempfile.TemporaryFile() as said:
+        child = spawn(settings, module, arguments, stdout=subprocess.PIPE, stderr=said)
+        try:
+            output, _ = child.communicate(timeout=wall)
+        except subprocess.TimeoutExpired:
+            return None, b""
+        finally:
+            if child.poll() is None:
+                _kill(child)
+                child.communicate()
+        if child.returncode not in (0, TOO_HEAVY):
+            log.warning("%s ended with %s: %s", module, child.returncode, _where(said))
     return child.returncode, output
+
+
+def _where(said: IO[bytes]) -> str:
+    """The kind of error that a traceback ends with, and its places. Its other words may be somebody's data."""
+    said.seek(max(0, said.seek(0, os.SEEK_END) - _MOST_SAID))
+    words = said.read().decode("utf-8", "replace")
+    places = " ".join(f"{file}:{line}" for file, line in _PLACE.findall(words)[-6:])
+    return f"{''.join(_KIND.findall(words)[-1:])} {places}".strip() or "it said nothing"
 
 
 def _kill(child: "subprocess.Popen[bytes]") -> None:

@@ -396,3 +396,16 @@ def test_a_name_like_an_option_is_only_a_name(settings, tmp_path):
     path = tmp_path / "--help; echo.csv"
     path.write_text("text,label\na,b\nc,d\n")
     assert reading.read(path, tmp_path / "table", settings)["rows"] == 2
+
+
+def test_of_a_reader_that_fails_the_log_knows_where_and_nothing_that_was_read(tmp_path, caplog):
+    settings = Settings(home=tmp_path)
+    assert reading.run(settings, "timeit", ["-n1", "-r1", "open('/nowhere/secret')"]) == (1, b"")
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith("timeit ended with 1: FileNotFoundError ")
+    assert "timeit.py:" in line
+    assert "secret" not in line
+    assert "nowhere" not in line
+    caplog.clear()
+    assert reading.run(settings, "platform", [])[0] == 0
+    assert caplog.records == []
