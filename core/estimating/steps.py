@@ -97,7 +97,8 @@ def step_some(
     preparing = encoding + monotonic() - begin
 
     held_out = more_judged * len(validation) / (more * len(train))
-    plan, marks = _Plan(train["length"][:], more, way.rows or spec.batch_size, held_out, spec), _Marks(device)
+    together, marks = way.rows or spec.batch_size, _Marks(device)
+    plan = _Plan(train["length"][:], more, together, held_out, spec, device.kind)
     rows = train.select(plan.rows)
     share = plan.all_rows / len(rows)
     once = frozen.Reading(
@@ -128,7 +129,7 @@ def step_some(
             guesses=guesses,
             judge=lambda trainer: {},
             model=model,
-            args=arguments(plan.once(spec), device, way, folder, _NEVER, 1, begin_judged=False),
+            args=arguments(plan.once(spec), device, way, folder, _NEVER, begin_judged=False),
             train_dataset=train,
             eval_dataset=validation,
             data_collator=collate,
@@ -170,6 +171,7 @@ class _Plan:
         together: rows of a batch.
         held_out: validation rows as a share of the training rows.
         spec: of the run.
+        kind: of the device.
 
     Attributes:
         all_rows: of an epoch.
@@ -179,20 +181,23 @@ class _Plan:
         rows: that are tried, in order.
     """
 
-    def __init__(self, lengths: list[int], more: float, together: int, held_out: float, spec: TrainSpec) -> None:
+    def __init__(
+        self, lengths: list[int], more: float, together: int, held_out: float, spec: TrainSpec, kind: str
+    ) -> None:
         self.all_rows, self._epochs = round(more * len(lengths)), spec.epochs
-        self.steps = Batches([1] * self.all_rows, together, spec.seed).steps * spec.epochs
+        self.steps = len(Batches([1] * self.all_rows, together, spec.seed, kind)) * spec.epochs
         # A result that is taught further is judged before its first step, too.
         first = int(spec.model.source == "run")
         self.validations = first + -(-self.steps // steps_between(self.steps, spec.epochs, held_out))
-        found = list(Batches(lengths, together, spec.seed))
-        self.batches = len(found)
-        tokens = [len(batch) * max(lengths[row] for row in batch) for batch in found]
-        order = sorted(range(len(found)), key=tokens.__getitem__)
+        all_batches = Batches(lengths, together, spec.seed, kind)
+        found = list(all_batches)
+        self.batches, self.pieces = len(found), all_batches.pieces
+        costs = [all_batches.cost(batch) for batch in found]
+        order = sorted(range(len(found)), key=costs.__getitem__)
         places = [order[int(place * len(order))] for place in _PLACES]
         self._places = [order[-1], order[-1], *dict.fromkeys(places)]
         self._chosen = [found[place] for place in self._places]
-        self._tokens, self._all_tokens = [tokens[place] for place in self._places], more * sum(tokens)
+        self._costs, self._all_costs = [costs[place] for place in self._places], more * sum(costs)
         self.rows = sorted({row for batch in self._chosen for row in batch})
 
     def once(self, spec: TrainSpec) -> TrainSpec:
@@ -214,9 +219,9 @@ class _Plan:
         """Of all steps of the run, from those of the steps that were made."""
         # The batch with most tokens stands for all only where no other was tried.
         begin = min(2, len(measured) - 1)
-        for_a_token = sum(measured[begin:]) / sum(self._tokens[begin : len(measured)])
-        setting_up = max(0.0, measured[0] - for_a_token * self._tokens[0])
-        return setting_up + for_a_token * self._all_tokens * self._epochs
+        for_a_token = sum(measured[begin:]) / sum(self._costs[begin : len(measured)])
+        setting_up = max(0.0, measured[0] - for_a_token * self._costs[0])
+        return setting_up + for_a_token * self._all_costs * self._epochs
 
 
 class _Marks:

@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from core.device import Device
+from core.training.batching import Batches
 from core.training.optimizer import large_tables
 from core.training.precision import Way, prepared, step_seconds
 
@@ -18,8 +19,10 @@ _LEAST_STEPS = 200
 _MOST_ROWS = 128
 # Tokens of a batch beyond which a step is not faster per token, or needs much memory.
 _MOST_TOKENS = {"cpu": 1536, "cuda": 16384, "mps": 4096}
-# A batch twice as large has to save so much of the time of a row; less may be chance.
+# The smallest batch is taken whose rows take at most so many times as long as those of the best; less may be chance.
 _FASTER = 1.1
+# Sizes are tried in turn, so often: what disturbs the machine for a moment disturbs one of them once.
+_ROUNDS = 2
 # Numbers on which the optimizer is tried: far more than a cache holds.
 _UPDATED = 4_000_000
 _UPDATES_TIMED = 5
@@ -47,10 +50,11 @@ def rows_together(
     device: Device,
     asked: Asked,
 ) -> int:
-    """Rows of a batch: those asked for, doubled as long as that makes a row at least a tenth cheaper.
+    """Rows of a batch: those asked for, doubled once or more where that makes a row more than a tenth cheaper.
 
-    Steps are tried on rows of usual length. The model is left as it was, and no random number is drawn from those of
-    the run. Where fewer than about 200 steps would be left, batches are not enlarged, and nothing is tried.
+    Steps are tried on rows that stand for all, in pieces as in the run. The model is left as it was, and no random
+    number is drawn from those of the run. Where fewer than about 200 steps would be left, batches are not enlarged,
+    and nothing is tried.
     """
     import torch
 
@@ -58,15 +62,14 @@ def rows_together(
     sizes = _sizes(lengths, asked, device)
     if len(sizes) < 2:
         return asked.rows
-    best, least, fixed = asked.rows, float("inf"), _updating_seconds(model, device)
+    fixed, least = _updating_seconds(model, device), dict.fromkeys(sizes, float("inf"))
     with torch.random.fork_rng(devices=[]), prepared(model, way, device):
         model.to(device.kind)
-        for rows in sizes:
-            seconds = (step_seconds(model, collate(usual_rows(train, rows)), loss, way, device) + fixed) / rows
-            if seconds * _FASTER > least:
-                break
-            best, least = rows, seconds
-    return best
+        for rows in sizes * _ROUNDS:
+            tried = pieces_of(usual_rows(train, rows), device)
+            seconds = sum(step_seconds(model, collate(piece), loss, way, device, timed=1) for piece in tried)
+            least[rows] = min(least[rows], (fixed + seconds) / rows)
+    return next(rows for rows in sizes if least[rows] <= _FASTER * min(least.values()))
 
 
 def _updating_seconds(model: Any, device: Device) -> float:
@@ -123,9 +126,14 @@ def _sizes(lengths: Sequence[int], asked: Asked, device: Device) -> list[int]:
 
 
 def usual_rows(train: "Dataset", rows: int) -> list[dict[str, Any]]:
-    """So many encoded rows of middle length, or all, without what models are not given."""
+    """So many encoded rows, or all, of all lengths, the shortest first."""
     lengths = train["length"][:]
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    begin = max(0, (len(order) - rows) // 2)
-    some: list[dict[str, Any]] = [train[place] for place in order[begin : begin + rows]]
-    return [{name: value for name, value in row.items() if name != "length"} for row in some]
+    order, rows = sorted(range(len(lengths)), key=lengths.__getitem__), min(rows, len(lengths))
+    return [train[order[(2 * place + 1) * len(order) // (2 * rows)]] for place in range(rows)]
+
+
+def pieces_of(rows: Sequence[dict[str, Any]], device: Device) -> list[list[dict[str, Any]]]:
+    """Encoded rows in the pieces in which a run computes them as a batch, without what models are not given."""
+    together = Batches([row["length"] for row in rows], len(rows), 0, device.kind)
+    bare = [{name: value for name, value in row.items() if name != "length"} for row in rows]
+    return [[bare[place] for place in piece] for piece in together.pieces(range(len(rows)))]

@@ -1,81 +1,79 @@
-"""Which rows are read together: texts of about equal length, about equally many tokens in every batch."""
+"""Which rows are learned from together, and in which pieces a batch of them is computed.
 
-from bisect import bisect_left
+Batches are drawn at random, whatever the lengths of their texts. Batches of texts of equal length would need no
+padding, but such texts are alike in other ways, too, and a model that sees few batches learns less from them
+(docs/speed.md). So a batch is cut into pieces of about equal length, and its weights change after the last of them.
+"""
+
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 
-# So many batches are sorted by length together: more would leave less to chance, fewer would pad more.
-_WINDOW = 50
-# A short text counts as so much of the average one at least, so that no batch has many more rows than others.
-_LEAST_SHARE = 0.25
+# What a piece takes beside its tokens, in tokens: of MiniLM on two cores 30 ms, as much as a hundred of them.
+_FIXED = {"cpu": 96, "mps": 1024, "cuda": 8192}
+# Tokens of a piece, with its padding. On a processor, more at once are no faster, and need more memory.
+_MOST = {"cpu": 1024}
 
 
 class Batches:
     """The batches of an epoch, as a data loader asks for them: they follow from seed and epoch alone.
 
-    Each has about the same number of tokens, so that none takes much longer or needs much more memory than another;
-    `together` rows are in one on average. The order is random, but the one with the longest text comes first: where
-    it does not fit into the memory, that shows at once.
+    The order is random, but the batch with the longest text comes first: where it does not fit into the memory, that
+    shows at once.
 
     Args:
         lengths: tokens of each row.
-        together: rows of a batch, on average.
+        together: rows of a batch, at most.
         seed: of the run.
-        parts: each batch is given in so many pieces, one after another, of which each has a row at least.
+        kind: of the device, as `core.device.Device.kind`.
+        parts: a piece has so many times fewer tokens, where memory ran out before.
     """
 
-    def __init__(self, lengths: Sequence[int], together: int, seed: int, parts: int = 1) -> None:
+    def __init__(self, lengths: Sequence[int], together: int, seed: int, kind: str, parts: int = 1) -> None:
         self._lengths, self._seed, self.epoch = lengths, seed, 0
-        self._parts = max(1, min(parts, len(lengths)))
-        self._count = max(1, min(-(-len(lengths) // together), len(lengths) // self._parts))
-        self._window = _WINDOW * together
+        self._count = -(-len(lengths) // together)
+        largest = together * max(lengths)
+        self._fixed, self._most = _FIXED[kind], max(1, min(largest, _MOST.get(kind, largest)) // parts)
 
     def set_epoch(self, epoch: int) -> None:
         """Which pass over the rows comes next."""
         self.epoch = epoch
 
-    @property
-    def steps(self) -> int:
+    def __len__(self) -> int:
         """Batches of an epoch."""
         return self._count
 
-    def __len__(self) -> int:
-        """Pieces of an epoch."""
-        return self._count * self._parts
-
     def __iter__(self) -> Iterator[list[int]]:
-        """Places of the rows of each piece; every row comes once."""
+        """Places of the rows of each batch; every row comes once."""
         import torch
 
-        chance = torch.Generator().manual_seed(self._seed * 1_000 + self.epoch)
-        order = torch.randperm(len(self._lengths), generator=chance).tolist()
-        found = self._cut(self._sorted(order))
+        chance, rows = torch.Generator().manual_seed(self._seed * 1_000 + self.epoch), len(self._lengths)
+        order = torch.randperm(rows, generator=chance).tolist()
+        found = [order[rows * n // self._count : rows * (n + 1) // self._count] for n in range(self._count)]
         longest = max(range(len(found)), key=lambda number: max(self._lengths[row] for row in found[number]))
-        following = [n for n in torch.randperm(len(found), generator=chance).tolist() if n != longest]
-        for number in (longest, *following):
-            yield from _pieces(found[number], self._parts)
+        yield from (found[longest], *found[:longest], *found[longest + 1 :])
 
-    def _sorted(self, order: list[int]) -> list[int]:
-        """Rows by length within each window, up and down in turn, so that neighbours are alike across windows too."""
-        found: list[int] = []
-        for number, start in enumerate(range(0, len(order), self._window)):
-            window = order[start : start + self._window]
-            found += sorted(window, key=self._lengths.__getitem__, reverse=number % 2 == 0)
-        return found
+    def pieces(self, batch: Sequence[int]) -> list[list[int]]:
+        """The rows of a batch as pieces, the longest texts first."""
+        order = sorted(batch, key=self._lengths.__getitem__)
+        ends = self._ends(order)
+        return [order[begin:end] for begin, end in zip([0, *ends], ends, strict=False)][::-1]
 
-    def _cut(self, rows: list[int]) -> list[list[int]]:
-        """As many batches as there are to be, of neighbours, with about the same number of tokens in each."""
-        least = _LEAST_SHARE * sum(self._lengths) / len(self._lengths)
-        until = list(accumulate(max(least, self._lengths[row]) for row in rows))
-        cuts = [0]
-        for number in range(1, self._count):
-            place = bisect_left(until, until[-1] * number / self._count)
-            # A row at least for each piece, here and in the batches that follow.
-            most = len(rows) - (self._count - number) * self._parts
-            cuts.append(min(max(place, cuts[-1] + self._parts), most))
-        return [rows[begin:end] for begin, end in zip(cuts, [*cuts[1:], len(rows)], strict=True)]
+    def cost(self, batch: Sequence[int]) -> int:
+        """What a batch takes, in tokens: those of its pieces with their padding, and what a piece takes beside them."""
+        return sum(self._fixed + len(piece) * self._lengths[piece[-1]] for piece in self.pieces(batch))
 
-
-def _pieces(rows: list[int], parts: int) -> Iterator[list[int]]:
-    for part in range(parts):
-        yield rows[part * len(rows) // parts : (part + 1) * len(rows) // parts]
+    def _ends(self, order: list[int]) -> list[int]:
+        """Where to cut rows that are sorted by length, such that all pieces together cost the least."""
+        least, begins = [0], [0]
+        for end in range(1, len(order) + 1):
+            longest = max(1, self._lengths[order[end - 1]])
+            # One row more in a piece is one that may come to be too much: looking back ends there.
+            first = max(0, min(end - 1, end - self._most // longest))
+            cost, begin = min(
+                (least[begin] + self._fixed + (end - begin) * longest, begin) for begin in range(first, end)
+            )
+            least.append(cost)
+            begins.append(begin)
+        ends = [len(order)]
+        while begins[ends[0]]:
+            ends.insert(0, begins[ends[0]])
+        return ends

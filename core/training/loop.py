@@ -73,8 +73,8 @@ class Keeping:
 
     Attributes:
         seconds: between two savings.
-        parts: a batch is cut into so many, one after the other, where it did not fit into the memory as a whole. What
-            is learned stays the same but for rounding.
+        parts: the pieces of a batch have so many times fewer tokens, where memory ran out before. What is learned
+            stays the same but for rounding.
         begun: when the work began, on the clock of `time.monotonic`; earlier attempts' work counts.
         testing: seconds that the judged rows took before training, where they were judged.
         opening: seconds in which the model was opened.
@@ -136,9 +136,9 @@ def fit(
         else:
             way = chosen_way(model, collate, train, loss, device, spec, keeping.parts)
     rows = way.rows or spec.batch_size
-    batches = Batches(train["length"][:], rows, spec.seed, keeping.parts)
-    learned = Learned(loss, wanted(train) / batches.steps)
-    steps = batches.steps * spec.epochs
+    batches = Batches(train["length"][:], rows, spec.seed, device.kind, keeping.parts)
+    learned = Learned(loss, wanted(train) / len(batches))
+    steps = len(batches) * spec.epochs
     between = steps_between(steps, spec.epochs, len(validation) / len(train))
     pace = Pace(
         steps=steps,
@@ -177,7 +177,7 @@ def fit(
             guesses=guesses,
             judge=judge_of(task, validation, collate, loss, device, way, keeping.parts),
             model=model,
-            args=arguments(spec, device, way, folder, between, keeping.parts, begin_judged=further and state is None),
+            args=arguments(spec, device, way, folder, between, begin_judged=further and state is None),
             train_dataset=train,
             eval_dataset=validation,
             data_collator=collate,
@@ -233,10 +233,9 @@ def silence(trainer: Any) -> None:
 
 
 class Learned:
-    """The loss of a batch, or of a part of one, such that all that is wanted in an epoch counts alike.
+    """The loss of a piece of a batch, such that all that is wanted in an epoch counts alike.
 
-    Batches have about equally many tokens, so one of short texts has more rows than others: its mean weighs as much
-    more. The parts of a batch add up to it.
+    The pieces of a batch add up to it, and a batch in which more is wanted weighs as much more.
 
     Args:
         loss: mean over what is wanted in a batch.
@@ -281,9 +280,7 @@ def wanted(train: Any) -> float:
     return float(sum(int((np.asarray(part) != -100).sum()) for part in values))
 
 
-def arguments(
-    spec: TrainSpec, device: Device, way: Way, folder: Path, between: int, parts: int, *, begin_judged: bool
-) -> Any:
+def arguments(spec: TrainSpec, device: Device, way: Way, folder: Path, between: int, *, begin_judged: bool) -> Any:
     """What the library's Trainer is told, but for what `core.training.resuming` does in its own way."""
     from transformers import TrainingArguments
 
@@ -291,8 +288,7 @@ def arguments(
     return TrainingArguments(
         output_dir=str(folder / "checkpoints"),
         learning_rate=spec.learning_rate * rate_factor(rows, spec.batch_size),
-        per_device_train_batch_size=math.ceil(rows / parts),
-        gradient_accumulation_steps=parts,
+        per_device_train_batch_size=rows,
         num_train_epochs=spec.epochs,
         weight_decay=spec.weight_decay,
         warmup_steps=spec.warmup_ratio,

@@ -149,7 +149,9 @@ def recomputed(model: Any) -> Iterator[None]:
         model.activation_checkpointing_disable()
 
 
-def step_seconds(model: Any, batch: dict[str, Any], loss: Callable[..., Any], way: Way, device: Device) -> float:
+def step_seconds(
+    model: Any, batch: dict[str, Any], loss: Callable[..., Any], way: Way, device: Device, timed: int = _STEPS_TIMED
+) -> float:
     """The fastest of some steps after one that sets things up, without what changes the weights.
 
     The optimizer is left out, as it takes the same time for any batch.
@@ -157,6 +159,7 @@ def step_seconds(model: Any, batch: dict[str, Any], loss: Callable[..., Any], wa
     Args:
         model: `prepared` for this way, on the device.
         batch: rows laid out, with `labels`, wherever they are.
+        timed: steps of which the fastest counts.
     """
     import torch
 
@@ -164,7 +167,7 @@ def step_seconds(model: Any, batch: dict[str, Any], loss: Callable[..., Any], wa
     best, guesses = float("inf"), Guesses(model)
     model.train()
     try:
-        for number in range(1 + _STEPS_TIMED):
+        for number in range(1 + timed):
             begin = perf_counter()
             with guesses.where(batch["labels"]):
                 computed(model, batch, loss, way, device).backward()

@@ -36,7 +36,7 @@ def trainer_class() -> "Callable[..., Trainer]":
             run: folder in which the run is kept.
             facts: gives what is noted with a state.
             save_first: whether the state is saved before rows are judged, because that takes long.
-            batches: which rows are learned from together.
+            batches: which rows are learned from together, and in which pieces.
             rounded: the exact weights behind those that are computed with.
             guesses: says at which places a model that writes shall guess.
             judge: gives the scores of the model on the validation rows, named as the Trainer names them.
@@ -60,8 +60,22 @@ def trainer_class() -> "Callable[..., Trainer]":
 
         def get_train_dataloader(self) -> Any:
             rows: Any = self._remove_unused_columns(self.train_dataset, description="training")
-            pinned = self.args.dataloader_pin_memory
-            return Loader(rows, batch_sampler=self._batches, collate_fn=self.data_collator, pin_memory=pinned)
+            collate: Any = self.data_collator
+            return Loader(
+                _InPieces(rows, self._batches),  # type: ignore[arg-type]  # it has what a loader asks for
+                batch_sampler=self._batches,
+                collate_fn=lambda pieces: {"pieces": [collate(piece) for piece in pieces]},
+                pin_memory=self.args.dataloader_pin_memory,
+            )
+
+        def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+            learned: Any = 0.0
+            for piece in inputs["pieces"]:
+                learned = learned + super().training_step(model, piece)
+            return learned
+
+        def floating_point_ops(self, inputs: Any) -> int:
+            return 0  # nobody asks
 
         def create_optimizer(self, model: Any = None) -> Any:
             if self.optimizer is None:
@@ -132,6 +146,19 @@ def trainer_class() -> "Callable[..., Trainer]":
                 super()._load_optimizer_and_scheduler(checkpoint)
 
     return Resuming
+
+
+class _InPieces:
+    """Encoded rows, which a data loader gets batch by batch, in pieces."""
+
+    def __init__(self, rows: Any, batches: Batches) -> None:
+        self._rows, self._batches = rows, batches
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitems__(self, places: list[int]) -> list[list[dict[str, Any]]]:
+        return [self._rows.__getitems__(piece) for piece in self._batches.pieces(places)]
 
 
 def save_changed(model: Any, folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from core.device import Device
 from core.spec import TrainSpec
 from core.training import checkpoints
-from core.training.batch_size import Asked, rows_together, usual_rows
+from core.training.batch_size import Asked, pieces_of, rows_together, usual_rows
 from core.training.compiling import pays
 from core.training.precision import Way, choose, without_trial
 
@@ -36,7 +36,8 @@ def chosen_way(
         return way
     rows = way.rows or spec.batch_size
     steps = math.ceil(len(train) / rows) * spec.epochs
-    return replace(way, compiled=pays(model, collate(usual_rows(train, rows)), loss, way, device, steps))
+    (piece,) = pieces_of(usual_rows(train, rows), device)[:1]
+    return replace(way, compiled=pays(model, collate(piece), loss, way, device, steps))
 
 
 def way_of(state: Path, device: Device, parts: int = 1) -> Way:

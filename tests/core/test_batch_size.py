@@ -14,7 +14,7 @@ from core.training.ways import way_of
 from tests import tiny
 
 CPU = Device("cpu", "float32", 1, "test")
-FAST = {8: 0.8, 16: 1.2, 32: 2.0, 64: 3.9, 128: 7.9}
+FAST = {8: 0.8, 16: 1.2, 32: 2.0, 64: 3.9, 128: 7.9}  # .1, .075, .0625, .061 and .0617 for a row
 
 
 @pytest.fixture
@@ -46,17 +46,26 @@ def chosen(model, train, asked, device=CPU):
     return rows_together(model, collate, train, loss, Way(), device, asked)
 
 
-def test_batches_grow_as_long_as_a_row_becomes_a_tenth_cheaper(model, monkeypatch):
+def test_the_smallest_batch_is_taken_that_is_about_as_fast_as_any(model, monkeypatch):
     tried = []
     monkeypatch.setattr(
-        batch_size, "step_seconds", lambda m, b, *given: tried.append(len(b["labels"])) or FAST[tried[-1]]
+        batch_size, "step_seconds", lambda m, b, *given, timed: tried.append(len(b["labels"])) or FAST[tried[-1]]
     )
     assert chosen(model, rows(4000), Asked(8, 10)) == 32
-    assert tried == [8, 16, 32, 64]
+    assert tried == [8, 16, 32, 64, 128] * 2
+
+
+def test_a_moment_in_which_the_machine_is_slow_decides_nothing(model, monkeypatch):
+    slow = iter([1.0, 9.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    monkeypatch.setattr(batch_size, "step_seconds", lambda m, b, *given, timed: FAST[len(b["labels"])] * next(slow))
+    monkeypatch.setitem(FAST, 128, 15.0)
+    monkeypatch.setitem(FAST, 64, 7.0)
+    monkeypatch.setitem(FAST, 32, 3.5)
+    assert chosen(model, rows(4000), Asked(8, 10)) == 16
 
 
 def test_the_optimizer_counts_as_it_takes_the_same_for_any_batch(model, monkeypatch):
-    monkeypatch.setattr(batch_size, "step_seconds", lambda m, b, *given: 0.1 * len(b["labels"]))
+    monkeypatch.setattr(batch_size, "step_seconds", lambda m, b, *given, timed: 0.1 * len(b["labels"]))
     assert chosen(model, rows(4000), Asked(8, 10)) == 8
     monkeypatch.setattr(batch_size, "_updating_seconds", lambda m, device: 0.4)
     assert chosen(model, rows(4000), Asked(8, 10)) == 32
@@ -74,24 +83,32 @@ def test_what_the_optimizer_takes_grows_with_what_is_changed(model, monkeypatch)
 
 
 def test_enough_steps_are_left(model, monkeypatch):
-    monkeypatch.setattr(batch_size, "step_seconds", lambda m, b, *given: 1.0)
+    monkeypatch.setattr(batch_size, "step_seconds", lambda m, b, *given, timed: 1.0)
     assert chosen(model, rows(1000), Asked(16, 10)) == 32  # 1000 * 10 / 64 is below 200
-    monkeypatch.setattr(batch_size, "step_seconds", lambda *given: pytest.fail("nothing to try"))
+    monkeypatch.setattr(batch_size, "step_seconds", lambda *given, **more: pytest.fail("nothing to try"))
     assert chosen(model, rows(300), Asked(16, 10)) == 16
 
 
 def test_long_texts_are_not_read_by_the_hundred(model, monkeypatch):
-    monkeypatch.setattr(batch_size, "step_seconds", lambda m, b, *given: 1.0)
+    monkeypatch.setattr(batch_size, "step_seconds", lambda m, b, *given, timed: 0.0)
+    monkeypatch.setattr(batch_size, "_updating_seconds", lambda m, device: 1.0)
     assert chosen(model, rows(1200, tokens=39), Asked(8, 30)) == 32  # 64 x 40 tokens are more than 1,536
 
 
-def test_the_trial_is_of_rows_of_middle_length(model, monkeypatch):
+def test_the_trial_is_of_rows_of_all_lengths(model, monkeypatch):
     seen = []
-    monkeypatch.setattr(batch_size, "step_seconds", lambda m, b, *given: seen.append(b["input_ids"].shape) or 1.0)
-    ids = [[5] * (1 + place % 9) for place in range(900)]
+    monkeypatch.setattr(
+        batch_size, "step_seconds", lambda m, b, *given, timed: seen.append(b["input_ids"].shape) or 1.0
+    )
+    ids = [[5] * (1 if place % 2 else 40) for place in range(900)]
     train = Dataset.from_dict({"input_ids": ids, "labels": [0] * 900, "length": list(map(len, ids))})
     assert chosen(model, train, Asked(16, 8)) == 32
-    assert seen == [(16, 5), (32, 5)]
+    assert seen == [(8, 40), (8, 1), (16, 40), (16, 1)] * 2
+    seen.clear()
+    card = Device("cuda", "bfloat16", 1, "test")
+    monkeypatch.setattr(model, "to", lambda kind: model)
+    assert chosen(model, train, Asked(16, 8), card) == 32
+    assert seen == [(16, 40), (32, 40)] * 2
 
 
 def test_the_trial_leaves_model_and_chance_as_they_were(model):
@@ -107,10 +124,10 @@ def test_steps_grow_with_the_root_of_the_batch(tmp_path):
     assert rate_factor(64, 16) == 2
     assert rate_factor(16, 16) == 1
     spec = build(data=DataChoice(table="0" * 64, columns={"text": "t", "label": "l"}), learning_rate=1e-4)
-    told = arguments(spec, CPU, Way(rows=64), tmp_path, 5, 1, begin_judged=False)
+    told = arguments(spec, CPU, Way(rows=64), tmp_path, 5, begin_judged=False)
     assert told.learning_rate == pytest.approx(2e-4)
     assert told.per_device_train_batch_size == 64
-    told = arguments(spec, CPU, Way(), tmp_path, 5, 1, begin_judged=False)
+    told = arguments(spec, CPU, Way(), tmp_path, 5, begin_judged=False)
     assert (told.learning_rate, told.per_device_train_batch_size) == (1e-4, 16)
 
 

@@ -183,11 +183,11 @@ def test_there_is_one_place_for_all(place, monkeypatch):
 
 def test_steps_that_take_as_long_as_their_tokens_are_told_exactly():
     lengths, spec = [5 + 7 * row % 60 for row in range(400)], SPEC.model_copy(update={"epochs": 3})
-    plan = _Plan(lengths, 2.0, 16, 0.2, spec)
-    batches = list(Batches(lengths, 16, spec.seed))
-    tokens = [len(batch) * max(lengths[row] for row in batch) for batch in batches]
+    plan = _Plan(lengths, 2.0, 16, 0.2, spec, "cpu")
+    batches = Batches(lengths, 16, spec.seed, "cpu")
+    tokens = [batches.cost(batch) for batch in batches]
     assert plan.steps == 3 * 50
-    first, second, *others = [len(batch) * max(lengths[row] for row in batch) for batch in plan]
+    first, second, *others = [batches.cost(batch) for batch in plan]
     assert first == second == max(tokens)
     assert len(others) == 5
     times = [0.001 * count for count in (first, second, *others)]
