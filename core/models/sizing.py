@@ -27,6 +27,9 @@ _ROUNDED = {"8": 0.27, "4": 0.14}
 # Numbers kept for the way back, per token, layer and hidden unit. Matrices keep a second, thinned copy of what each
 # linear layer is given; of a frozen body one layer is held in passing; few examples are read in pairs.
 _KEPT = {"full": 30, "lora": 62, "head": 12, "quick": 12, "few": 60}
+# Tokens that are computed at once on a processor, where a batch has more (`core.training.batching`). Few examples are
+# read by the batch.
+PIECE_TOKENS = 1024
 # Copies of the guesses for each token: the scores, their logarithms, and the way back of both.
 _GUESSES = 4
 # Words of a vocabulary that is not known yet.
@@ -173,7 +176,7 @@ def training_memory(
     target_length: int = 0,
     vocabulary: int = 0,
 ) -> int:
-    """Estimated bytes that training takes with weights in float32 and batches of the longest texts.
+    """Estimated bytes that training on a processor takes with weights in float32 and batches of the longest texts.
 
     The weights; what is kept of each layer for the way back; and of a model that writes, the guesses for each token.
 
@@ -186,10 +189,11 @@ def training_memory(
     """
     changed = parameters if trainable is None else trainable
     held = int((parameters - changed) * _HELD * _ROUNDED.get(quantization, 1.0)) + changed * _CHANGED
+    rows = batch_size if method == "few" else max(1, min(batch_size, PIECE_TOKENS // max_length))
     # A decoder beside an encoder looks at it in each layer, so that its tokens count about twice.
-    units = batch_size * (max_length + 2 * target_length) * hidden
+    units = rows * (max_length + 2 * target_length) * hidden
     kept = _HELD * _KEPT.get(method, _KEPT["full"]) * units * (1 if method in ("head", "quick") else layers)
-    guesses = _HELD * _GUESSES * batch_size * (target_length or max_length) * vocabulary
+    guesses = _HELD * _GUESSES * rows * (target_length or max_length) * vocabulary
     return _PROCESS_BYTES + held + kept + guesses
 
 

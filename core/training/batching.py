@@ -7,10 +7,12 @@ padding, but such texts are alike in other ways, too, and a model that sees few 
 
 from collections.abc import Iterator, Sequence
 
+from core.models.sizing import PIECE_TOKENS
+
 # What a piece takes beside its tokens, in tokens: of MiniLM on two cores 30 ms, as much as a hundred of them.
 _FIXED = {"cpu": 96, "mps": 1024, "cuda": 8192}
-# Tokens of a piece, with its padding. On a processor, more at once are no faster, and need more memory.
-_MOST = {"cpu": 1024}
+# Tokens of a piece, with its padding. On a processor, more at once are hardly faster, and need more memory.
+_MOST = {"cpu": PIECE_TOKENS}
 
 
 class Batches:
@@ -24,14 +26,16 @@ class Batches:
         together: rows of a batch, at most.
         seed: of the run.
         kind: of the device, as `core.device.Device.kind`.
-        parts: a piece has so many times fewer tokens, where memory ran out before.
+        parts: a piece has so many times fewer tokens than a usual batch, or than it may have, where memory ran out.
     """
 
     def __init__(self, lengths: Sequence[int], together: int, seed: int, kind: str, parts: int = 1) -> None:
         self._lengths, self._seed, self.epoch = lengths, seed, 0
         self._count = -(-len(lengths) // together)
-        largest = together * max(lengths)
-        self._fixed, self._most = _FIXED[kind], max(1, min(largest, _MOST.get(kind, largest)) // parts)
+        self._fixed, self._most = _FIXED[kind], _MOST.get(kind, together * max(lengths))
+        if parts > 1:
+            usual = sum(lengths) / self._count
+            self._most = max(1, int(min(self._most, usual) / parts))
 
     def set_epoch(self, epoch: int) -> None:
         """Which pass over the rows comes next."""

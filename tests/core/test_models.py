@@ -71,10 +71,14 @@ def test_fits_compares_with_what_is_free(place, monkeypatch, free, fits):
     assert (facts.fits, facts.available_bytes) == (fits, free)
 
 
-def test_memory_grows_with_batch_and_length():
-    base = training_memory(22_713_216, 6, 384, 128, 16)
-    assert training_memory(22_713_216, 6, 384, 256, 16) > base
-    assert training_memory(22_713_216, 6, 384, 128, 32) == training_memory(22_713_216, 6, 384, 256, 16)
+def test_memory_grows_with_batch_and_length_up_to_a_piece():
+    base = training_memory(22_713_216, 6, 384, 32, 8)
+    assert training_memory(22_713_216, 6, 384, 64, 8) > base
+    assert training_memory(22_713_216, 6, 384, 32, 16) == training_memory(22_713_216, 6, 384, 64, 8)
+    assert training_memory(22_713_216, 6, 384, 256, 64) == training_memory(22_713_216, 6, 384, 256, 4)
+    assert training_memory(22_713_216, 6, 384, 2048, 1) > training_memory(22_713_216, 6, 384, 1024, 64)
+    read_whole = training_memory(22_713_216, 6, 384, 256, 64, method="few")
+    assert read_whole > training_memory(22_713_216, 6, 384, 256, 4, method="few")
     assert base > 16 * 22_713_216
 
 
