@@ -26,7 +26,7 @@ from core.spec import DataChoice, TrainSpec, build
 from core.tasks.base import find
 
 _WORDS = {"long": 10**6, "short": 12}
-# Ours counts rows of a batch on average; plain scripts have 16, and those that pad everything mostly 8.
+# Rows of a batch; scripts that pad everything mostly have 8.
 _ROWS = {"ours": 16, "plain": 16, "padded": 8}
 
 

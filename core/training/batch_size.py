@@ -33,7 +33,7 @@ class Asked:
     """What the person asked for.
 
     Attributes:
-        rows: of a batch, on average.
+        rows: of a batch.
         epochs: passes over all rows.
     """
 

@@ -39,7 +39,7 @@ class Pace:
         self._validated, self._read_after = validated, read_after
         self._testing, self._opening = testing, opening
         self._clock = clock
-        # Rows come grouped by length, so a step's time varies: the mean over many, and not the last one, tells.
+        # A step's time varies with its texts: the mean over many, and not the last one, tells.
         self._recent: deque[float] = deque(maxlen=100)
         # Of evaluations: how long rows were read, and how long it was until training went on.
         self._readings: list[float] = []

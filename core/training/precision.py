@@ -38,7 +38,7 @@ class Way:
         seconds: of a trial step; 0 where none was made.
         tried: so many ways were tried.
         kept_layers: so many frozen lower layers were computed once, see `core.training.frozen`.
-        rows: of a batch, on average, see `core.training.batch_size`; 0 for as many as were asked for.
+        rows: of a batch, see `core.training.batch_size`; 0 for as many as were asked for.
         compiled: whether `torch.compile` computes the model, see `core.training.compiling`.
         recomputed: whether each layer is computed once more when it is learned from, instead of being remembered.
     """
