@@ -105,6 +105,36 @@ def _updating_seconds(model: Any, device: Device) -> float:
     return best * (all_numbers / held)
 
 
+def beside_tokens(
+    model: Any,
+    collate: Callable[[list[dict[str, Any]]], dict[str, Any]],
+    train: "Dataset",
+    loss: Callable[..., Any],
+    way: Way,
+    device: Device,
+    rows: int,
+) -> int:
+    """What a piece takes beside its tokens, in tokens, from a step on one row and one on so many; 1 at least.
+
+    Where a step on many takes no longer, it is all of their tokens: then nothing is gained by cutting.
+    """
+    import torch
+
+    cards = [torch.cuda.current_device()] if device.kind == "cuda" else []
+    tried: list[tuple[int, float]] = []
+    with torch.random.fork_rng(devices=cards), prepared(model, way, device):
+        model.to(device.kind)
+        for some in (usual_rows(train, 1), usual_rows(train, rows)):
+            (piece,) = pieces_of(some, device)[:1]
+            seconds = step_seconds(model, collate(piece), loss, way, device)
+            tried.append((len(some) * max(row["length"] for row in some), seconds))
+    (few, fast), (many, slow) = tried
+    if slow <= fast or many <= few:
+        return max(1, many)
+    token = (slow - fast) / (many - few)
+    return max(1, min(many, round(fast / token - few)))
+
+
 def rate_factor(rows: int, asked: int) -> float:
     """By how much steps are larger where they are fewer: by the square root, as suits Adam.
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from core.models.sizing import PIECE_TOKENS
 
-# What a piece takes beside its tokens, in tokens: of MiniLM on two cores about 25 ms, as much as so many of them.
+# What a piece takes beside its tokens, in tokens: of MiniLM on two cores about 25 ms, as much as so many of them. On a
+# processor it is not measured anew, so that equal runs are computed alike; elsewhere it is, where memory suffices.
 _FIXED = {"cpu": 96, "mps": 1024, "cuda": 8192}
 # Tokens of a piece, with its padding. On a processor, more at once are hardly faster, and need more memory.
 _MOST = {"cpu": PIECE_TOKENS}
@@ -27,12 +28,15 @@ class Batches:
         seed: of the run.
         kind: of the device, as `core.device.Device.kind`.
         parts: a piece has so many times fewer tokens than a usual batch, or than it may have, where memory ran out.
+        beside: what a piece takes beside its tokens, in tokens, where that was measured; 0 for what is usual.
     """
 
-    def __init__(self, lengths: Sequence[int], together: int, seed: int, kind: str, parts: int = 1) -> None:
+    def __init__(
+        self, lengths: Sequence[int], together: int, seed: int, kind: str, parts: int = 1, beside: int = 0
+    ) -> None:
         self._lengths, self._seed, self.epoch = lengths, seed, 0
         self._count = -(-len(lengths) // together)
-        self._fixed, self._most = _FIXED[kind], _MOST.get(kind, together * max(lengths))
+        self._fixed, self._most = beside or _FIXED[kind], _MOST.get(kind, together * max(lengths))
         if parts > 1:
             usual = sum(lengths) / self._count
             self._most = max(1, int(min(self._most, usual) / parts))

@@ -136,7 +136,7 @@ def fit(
         else:
             way = chosen_way(model, collate, train, loss, device, spec, keeping.parts)
     rows = way.rows or spec.batch_size
-    batches = Batches(train["length"][:], rows, spec.seed, device.kind, keeping.parts)
+    batches = Batches(train["length"][:], rows, spec.seed, device.kind, keeping.parts, way.beside)
     learned = Learned(loss, wanted(train) / len(batches))
     steps = len(batches) * spec.epochs
     between = steps_between(steps, spec.epochs, len(validation) / len(train))

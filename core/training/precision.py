@@ -39,6 +39,8 @@ class Way:
         tried: so many ways were tried.
         kept_layers: so many frozen lower layers were computed once, see `core.training.frozen`.
         rows: of a batch, see `core.training.batch_size`; 0 for as many as were asked for.
+        beside: tokens that take as long as a piece takes beside its own (`core.training.batching`), where that was
+            measured; 0 for what is usual on the device.
         compiled: whether `torch.compile` computes the model, see `core.training.compiling`.
         recomputed: whether each layer is computed once more when it is learned from, instead of being remembered.
     """
@@ -49,6 +51,7 @@ class Way:
     tried: int = 0
     kept_layers: int = 0
     rows: int = 0
+    beside: int = 0
     compiled: bool = False
     recomputed: bool = False
 

@@ -9,7 +9,7 @@ from typing import Any
 from core.device import Device
 from core.spec import TrainSpec
 from core.training import checkpoints
-from core.training.batch_size import Asked, pieces_of, rows_together, usual_rows
+from core.training.batch_size import Asked, beside_tokens, pieces_of, rows_together, usual_rows
 from core.training.compiling import pays
 from core.training.precision import Way, choose, without_trial
 
@@ -32,9 +32,12 @@ def chosen_way(
     if spec.larger_batches:
         asked = Asked(spec.batch_size, spec.epochs)
         way = replace(way, rows=rows_together(model, collate, train, loss, way, device, asked))
-    if device.kind != "cuda":
+    if device.kind == "cpu":
         return way
     rows = way.rows or spec.batch_size
+    way = replace(way, beside=beside_tokens(model, collate, train, loss, way, device, rows))
+    if device.kind != "cuda":
+        return way
     steps = math.ceil(len(train) / rows) * spec.epochs
     (piece,) = pieces_of(usual_rows(train, rows), device)[:1]
     return replace(way, compiled=pays(model, collate(piece), loss, way, device, steps))
@@ -49,8 +52,8 @@ def way_of(state: Path, device: Device, parts: int = 1) -> Way:
     told, usual = checkpoints.facts_of(state).get("way"), without_trial(device)
     known = Way(**told) if told else usual
     if device.kind == "cpu":
-        return replace(known, compiled=False, recomputed=False)
-    return _sparing(replace(usual, rows=known.rows, compiled=known.compiled), device, parts)
+        return replace(known, beside=0, compiled=False, recomputed=False)
+    return _sparing(replace(usual, rows=known.rows, beside=known.beside, compiled=known.compiled), device, parts)
 
 
 def _sparing(way: Way, device: Device, parts: int) -> Way:

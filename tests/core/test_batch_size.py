@@ -7,7 +7,7 @@ from datasets import Dataset
 from core.device import Device
 from core.spec import DataChoice, build
 from core.training import batch_size, checkpoints
-from core.training.batch_size import Asked, rate_factor, rows_together
+from core.training.batch_size import Asked, beside_tokens, rate_factor, rows_together
 from core.training.loop import arguments
 from core.training.precision import Way
 from core.training.ways import way_of
@@ -109,6 +109,24 @@ def test_the_trial_is_of_rows_of_all_lengths(model, monkeypatch):
     monkeypatch.setattr(model, "to", lambda kind: model)
     assert chosen(model, train, Asked(16, 8), card) == 32
     assert seen == [(16, 40), (32, 40)] * 2
+
+
+@pytest.mark.parametrize(
+    ("one", "many", "wanted"),
+    [(25e-6, 100e-6, 20), (0.002 + 5e-6, 0.002 + 80e-6, 80), (0.004, 0.004, 80), (1e-9, 1.0, 1)],
+)
+def test_what_a_piece_takes_beside_its_tokens_is_measured(one, many, wanted, model, monkeypatch):
+    monkeypatch.setattr(batch_size, "step_seconds", lambda m, b, *given: {1: one, 16: many}[len(b["labels"])])
+    train = rows(400, tokens=5).map(lambda row: {"input_ids": [5] * 5, "length": 5})
+    assert beside_tokens(model, collate, train, loss, Way(), CPU, 16) == wanted
+
+
+def test_measuring_a_piece_leaves_model_and_chance_as_they_were(model):
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    drawn = torch.get_rng_state()
+    assert 1 <= beside_tokens(model, collate, rows(100), loss, Way(), CPU, 16) <= 16 * 6
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert all(torch.equal(weight, before[name]) and weight.grad is None for name, weight in model.named_parameters())
 
 
 def test_the_trial_leaves_model_and_chance_as_they_were(model):

@@ -124,3 +124,10 @@ def test_where_memory_ran_out_pieces_are_smaller(kind):
 
 def test_every_device_has_its_costs():
     assert set(batching._FIXED) == set(KINDS)
+
+
+def test_what_was_measured_decides_where_it_pays_to_cut():
+    lengths = [10] * 8 + [100] * 8
+    assert len(Batches(lengths, 16, 7, "cuda").pieces(range(16))) == 1
+    assert len(Batches(lengths, 16, 7, "cuda", beside=700).pieces(range(16))) == 2
+    assert len(Batches(lengths, 16, 7, "cuda", beside=800).pieces(range(16))) == 1

@@ -144,13 +144,15 @@ def asked(monkeypatch, device, parts=1, epochs=3):
     monkeypatch.setattr(
         ways, "pays", lambda model, batch, loss, way, device, steps: told.append((batch, steps)) or True
     )
+    monkeypatch.setattr(ways, "beside_tokens", lambda *given: 700)
     train = Dataset.from_dict({"input_ids": [[5, 6]] * 100, "labels": [0] * 100, "length": [2] * 100})
     spec = build(data=DataChoice(table="0" * 64, columns={"text": "t", "label": "l"}), batch_size=16, epochs=epochs)
     return chosen_way(None, collate, train, loss, device, spec, parts), told
 
 
 def test_only_a_card_tries_to_compile_and_tells_of_all_steps(monkeypatch):
-    assert asked(monkeypatch, CARD) == (Way("autocast", compiled=True), [({"rows": 16}, 3 * math.ceil(100 / 16))])
+    way = Way("autocast", compiled=True, beside=700)
+    assert asked(monkeypatch, CARD) == (way, [({"rows": 16}, 3 * math.ceil(100 / 16))])
     assert asked(monkeypatch, CPU) == (Way("autocast"), [])
 
 
@@ -160,7 +162,7 @@ def test_a_card_whose_memory_ran_out_computes_layers_once_more(monkeypatch):
 
 
 def test_a_run_that_goes_on_computes_as_it_began_unless_memory_ran_out(tmp_path):
-    files.write_json(tmp_path / checkpoints.FACTS, {"way": Way("autocast", compiled=True).as_dict()})
-    assert way_of(tmp_path, CARD) == Way("autocast", compiled=True)
-    assert way_of(tmp_path, CARD, 2) == Way("autocast", recomputed=True)
+    files.write_json(tmp_path / checkpoints.FACTS, {"way": Way("autocast", compiled=True, beside=700).as_dict()})
+    assert way_of(tmp_path, CARD) == Way("autocast", compiled=True, beside=700)
+    assert way_of(tmp_path, CARD, 2) == Way("autocast", recomputed=True, beside=700)
     assert way_of(tmp_path, CPU) == Way("autocast")
