@@ -114,9 +114,9 @@ def beside_tokens(
     device: Device,
     rows: int,
 ) -> int:
-    """What a piece takes beside its tokens, in tokens, from a step on one row and one on so many; 1 at least.
+    """What a piece takes beside its tokens, in tokens, from a step on one row and one on the first piece of so many.
 
-    Where a step on many takes no longer, it is all of their tokens: then nothing is gained by cutting.
+    1 at least. Where a step on many takes no longer, it is all of their tokens: then nothing is gained by cutting.
     """
     import torch
 
@@ -127,7 +127,7 @@ def beside_tokens(
         for some in (usual_rows(train, 1), usual_rows(train, rows)):
             (piece,) = pieces_of(some, device)[:1]
             seconds = step_seconds(model, collate(piece), loss, way, device)
-            tried.append((len(some) * max(row["length"] for row in some), seconds))
+            tried.append((len(piece) * max(len(row["input_ids"]) for row in piece), seconds))
     (few, fast), (many, slow) = tried
     if slow <= fast or many <= few:
         return max(1, many)

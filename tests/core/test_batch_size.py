@@ -121,6 +121,13 @@ def test_what_a_piece_takes_beside_its_tokens_is_measured(one, many, wanted, mod
     assert beside_tokens(model, collate, train, loss, Way(), CPU, 16) == wanted
 
 
+def test_of_a_batch_that_is_cut_the_piece_alone_counts(model, monkeypatch):
+    monkeypatch.setattr(batch_size, "step_seconds", lambda m, b, *given: {1: 300e-6, 5: 1100e-6}[len(b["labels"])])
+    ids = [[5] * (5 if place % 2 else 200) for place in range(400)]
+    train = Dataset.from_dict({"input_ids": ids, "labels": [0] * 400, "length": list(map(len, ids))})
+    assert beside_tokens(model, collate, train, loss, Way(), CPU, 16) == 100
+
+
 def test_measuring_a_piece_leaves_model_and_chance_as_they_were(model):
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     drawn = torch.get_rng_state()
