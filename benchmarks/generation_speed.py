@@ -11,13 +11,12 @@ those of `generate` in 32 bits; rounding makes some differ.
 import argparse
 import json
 import pickle
-import resource
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from benchmarks.docstrings import first_lines
-from benchmarks.turns import Result, flags, prepared, take_turns
+from benchmarks.turns import Result, flags, peak_memory, prepared, take_turns
 from core.models import starters
 from core.quiet import quiet_libraries
 from core.settings import Limits, Settings
@@ -52,7 +51,9 @@ def plain(model: Any, tokenizer: Any, prompts: list[list[int]], writing: Writing
     tokenizer.padding_side = "left"
     with torch.inference_mode():
         for begin in range(0, len(prompts), _TOGETHER):
-            batch = tokenizer.pad({"input_ids": prompts[begin : begin + _TOGETHER]}, return_tensors="pt")
+            batch = tokenizer.pad({"input_ids": prompts[begin : begin + _TOGETHER]}, return_tensors="pt").to(
+                model.device
+            )
             said = model.generate(**batch, max_new_tokens=writing.max_new_tokens, do_sample=False)
             answers = tokenizer.batch_decode(said[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
             found += [answer.strip() for answer in answers]
@@ -64,12 +65,16 @@ def one(given: argparse.Namespace) -> Result:
     quiet_libraries()
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from core.device import detect
+
     home = Path(given.home)
     folder = starters.prepared("smollm2", Settings(home=home, limits=Limits(free_disk=0)))
     assert folder is not None
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype="bfloat16" if given.one == "generate16" else "float32"
     )
+    on = detect().kind
+    loaded.to(on)
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     asked: list[str] = prepared(given)
     prompts = [
@@ -83,7 +88,7 @@ def one(given: argparse.Namespace) -> Result:
     begin = perf_counter()
     answers = write(loaded, tokenizer, prompts, writing)
     seconds = perf_counter() - begin
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    memory = peak_memory(on)
     exact = home / "exact.pickle"
     if given.one == "generate32":
         exact.write_bytes(pickle.dumps(answers))
@@ -92,7 +97,7 @@ def one(given: argparse.Namespace) -> Result:
     return {
         "seconds": round(seconds, 1),
         "per_second": round(tokens / seconds, 1),
-        "memory_gib": round(memory, 2),
+        "memory_gib": memory,
         "score": round(sum(a == b for a, b in zip(answers, known, strict=True)) / len(answers), 3),
     }
 

@@ -8,7 +8,6 @@ encoded rows to the trained model; both read the same tokens and learn the same 
 
 import argparse
 import math
-import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +15,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.docstrings import first_lines
-from benchmarks.turns import Result, flags, prepared, take_turns
+from benchmarks.turns import Result, finished, flags, peak_memory, prepared, take_turns
 from core.data.preparing import Split
 from core.data.store import TableStore
 from core.models import notes, starters
@@ -56,6 +55,7 @@ def ours(split: Split, spec: TrainSpec, settings: Settings, home: Path) -> tuple
     model = adapt(model, spec)
     begin = perf_counter()
     done = fit(task, model, tokenizer, split, spec, device, home, lambda e: None, Signals(lambda: False, lambda: False))
+    finished(device.kind)
     seconds = perf_counter() - begin
     print(done.way, file=sys.stderr)
     best = checkpoints.best(home)
@@ -67,6 +67,8 @@ def script(split: Split, spec: TrainSpec, settings: Settings, home: Path) -> tup
     """The same with peft and a Trainer: bfloat16 autocast, dynamic padding, random order, validation once an epoch."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, DataCollatorForSeq2Seq, Trainer, TrainingArguments, set_seed
+
+    from core.device import detect
 
     task, folder = find("summarization"), starters.prepared("smollm2", settings)
     assert folder is not None
@@ -98,7 +100,7 @@ def script(split: Split, spec: TrainSpec, settings: Settings, home: Path) -> tup
         eval_strategy="epoch",
         prediction_loss_only=True,
         seed=spec.seed,
-        use_cpu=True,
+        use_cpu=detect().kind == "cpu",
         disable_tqdm=True,
         report_to="none",
     )
@@ -111,6 +113,7 @@ def script(split: Split, spec: TrainSpec, settings: Settings, home: Path) -> tup
         data_collator=DataCollatorForSeq2Seq(tokenizer),
     )
     trainer.train()
+    finished(detect().kind)
     seconds, learned = perf_counter() - begin, model.merge_and_unload()
     notes.note(learned, **notes.notes(known))  # how test rows are read
     return seconds, learned, tokenizer, tokens
@@ -136,7 +139,7 @@ def spec_of(given: argparse.Namespace) -> TrainSpec:
 def one(given: argparse.Namespace) -> Result:
     """A single timed run, in a process of its own."""
     quiet_libraries()
-    from core.device import Device
+    from core.device import Device, detect
     from core.tasks._generation import token_losses
 
     settings, task = Settings(home=Path(given.home), limits=Limits(free_disk=0)), find("summarization")
@@ -145,14 +148,14 @@ def one(given: argparse.Namespace) -> Result:
     with tempfile.TemporaryDirectory(dir=given.home) as folder:
         train = {"ours": ours, "script": script}[given.one]
         seconds, model, tokenizer, tokens = train(split, spec, settings, Path(folder))
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        memory, on = peak_memory(detect().kind), detect().kind
         encoded = task.encode(split.test, split.labels, model, tokenizer, spec)
-        losses = token_losses(model, tokenizer, list(encoded), Device("cpu", "float32", 2, "same"))
+        losses = token_losses(model, tokenizer, list(encoded), Device(on, "float32", 2, "same"))
     wanted = sum(count for _, count, _ in losses)
     return {
         "seconds": round(seconds, 1),
         "per_second": round(tokens * given.epochs / seconds),
-        "memory_gib": round(memory, 2),
+        "memory_gib": memory,
         "score": round(sum(right for _, _, right in losses) / wanted, 4),
         "perplexity": round(math.exp(sum(total for total, _, _ in losses) / wanted), 3),
     }

@@ -65,7 +65,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         classifier(Path(folder), texts, labels)
         texts, labels = texts[160:], labels[160:]
-        ask = pipeline("text-classification", model=folder, tokenizer=folder)
+        ask = pipeline("text-classification", model=folder, tokenizer=folder, device=device.kind)
         model, tokenizer = task.reload(Path(folder))
         ways: dict[str, Callable[[], list[str]]] = {
             "defaults": lambda: [found["label"] for found in ask(texts, truncation=True)],

@@ -5,11 +5,10 @@ validation. Quote the median ratio: machines are noisy. The share is that of use
 weight of a layer and token, and those of attention, without padding) in the rate of bfloat16 matrix products that the
 same process measures.
 
-    python -m benchmarks.training_speed [--work long|short] [--against plain padded] [--turns 3] [--rows 1600]
+    python -m benchmarks.training_speed [--work long|short] [--against plain plain16 padded] [--turns 3] [--rows 1600]
 """
 
 import argparse
-import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +16,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.docstrings import LIBRARIES, table
-from benchmarks.turns import Result, flags, prepared, product_rate, take_turns
+from benchmarks.turns import Result, finished, flags, peak_memory, prepared, product_rate, take_turns
 from core.data.preparing import Split, prepare
 from core.data.store import TableStore
 from core.quiet import quiet_libraries
@@ -27,7 +26,7 @@ from core.tasks.base import find
 
 _WORDS = {"long": 10**6, "short": 12}
 # Rows of a batch; scripts that pad everything mostly have 8.
-_ROWS = {"ours": 16, "plain": 16, "padded": 8}
+_ROWS = {"ours": 16, "plain": 16, "plain16": 16, "padded": 8}
 
 
 def rows(given: argparse.Namespace, settings: Settings) -> Split:
@@ -62,6 +61,7 @@ def ours(split: Split, spec: TrainSpec, home: Path) -> tuple[float, Any, Any]:
     model, tokenizer = task.load(STARTERS["minilm"].folder(), split, spec)
     begin = perf_counter()
     done = fit(task, model, tokenizer, split, spec, device, home, lambda e: None, Signals(lambda: False, lambda: False))
+    finished(device.kind)
     seconds = perf_counter() - begin
     print(done.way, file=sys.stderr)
     best = checkpoints.best(home)
@@ -69,8 +69,8 @@ def ours(split: Split, spec: TrainSpec, home: Path) -> tuple[float, Any, Any]:
     return seconds, *task.reload(best)
 
 
-def script(split: Split, spec: TrainSpec, home: Path, *, padded: bool) -> tuple[float, Any, Any]:
-    """The same as the library's examples write it: 32 bits, random order; or all padded to one length."""
+def script(split: Split, spec: TrainSpec, home: Path, kind: str, on: str) -> tuple[float, Any, Any]:
+    """The same as the library's examples write it: 32 bits or bf16, random order; or all padded to one length."""
     from datasets import Dataset
     from transformers import (
         AutoModelForSequenceClassification,
@@ -89,7 +89,7 @@ def script(split: Split, spec: TrainSpec, home: Path, *, padded: bool) -> tuple[
     model = AutoModelForSequenceClassification.from_pretrained(
         folder, num_labels=len(number), id2label=dict(enumerate(split.labels)), label2id=number
     )
-    how = {"padding": "max_length", "max_length": 128} if padded else {"max_length": spec.max_length}
+    how = {"padding": "max_length", "max_length": 128} if kind == "padded" else {"max_length": spec.max_length}
 
     def encoded(part: Any) -> Dataset:
         made = Dataset.from_dict({"text": part["text"].tolist(), "labels": [number[x] for x in part["label"]]})
@@ -108,7 +108,8 @@ def script(split: Split, spec: TrainSpec, home: Path, *, padded: bool) -> tuple[
         load_best_model_at_end=True,
         save_total_limit=1,
         seed=spec.seed,
-        use_cpu=True,
+        bf16=kind == "plain16",
+        use_cpu=on == "cpu",
         disable_tqdm=True,
         report_to="none",
     )
@@ -121,6 +122,7 @@ def script(split: Split, spec: TrainSpec, home: Path, *, padded: bool) -> tuple[
         data_collator=DataCollatorWithPadding(tokenizer),
     )
     trainer.train()
+    finished(on)
     return perf_counter() - begin, model, tokenizer
 
 
@@ -136,11 +138,11 @@ def useful_operations(model: Any, tokenizer: Any, texts: list[str], max_length: 
 def one(given: argparse.Namespace) -> Result:
     """A single timed run, in a process of its own."""
     quiet_libraries()
-    from core.device import Device
+    from core.device import Device, detect
     from core.evaluation.metrics import classification_scores
 
     split: Split = prepared(given)
-    task = find("classification")
+    task, on = find("classification"), detect().kind
     data = DataChoice(table="0" * 64, columns={"text": "text", "label": "label"})
     size = given.batch or _ROWS[given.one]
     spec = build(
@@ -151,10 +153,9 @@ def one(given: argparse.Namespace) -> Result:
         if given.one == "ours":
             seconds, model, tokenizer = ours(split, spec, Path(folder))
         else:
-            seconds, model, tokenizer = script(split, spec, Path(folder), padded=given.one == "padded")
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    rate = product_rate()
-    answers = task.predict(model, tokenizer, split.test["text"].tolist(), Device("cpu", "float32", 2, "same"))
+            seconds, model, tokenizer = script(split, spec, Path(folder), given.one, on)
+    memory, rate = peak_memory(on), product_rate(on)
+    answers = task.predict(model, tokenizer, split.test["text"].tolist(), Device(on, "float32", 2, "same"))
     number = {label: i for i, label in enumerate(split.labels)}
     told = [[number[label] for label in labels] for labels in (split.test["label"], [a.answer for a in answers])]
     operations = given.epochs * useful_operations(model, tokenizer, split.train["text"].tolist(), spec.max_length)
@@ -162,7 +163,7 @@ def one(given: argparse.Namespace) -> Result:
         "seconds": round(seconds, 1),
         "per_second": round(len(split.train) * given.epochs / seconds, 1),
         "share": round(operations / seconds / rate, 3),
-        "memory_gib": round(memory, 2),
+        "memory_gib": memory,
         "score": round(classification_scores(*told)["accuracy"], 4),
     }
 
@@ -171,7 +172,7 @@ def main() -> None:
     """Run all in turn and print the median ratios."""
     known = flags(__doc__, list(_ROWS))
     known.add_argument("--work", choices=list(_WORDS), default="long")
-    known.add_argument("--against", choices=["plain", "padded"], nargs="+", default=["plain"])
+    known.add_argument("--against", choices=["plain", "plain16", "padded"], nargs="+", default=["plain"])
     known.add_argument("--rows", type=int, default=1600)
     known.add_argument("--epochs", type=int, default=2)
     known.add_argument("--rate", type=float, default=2e-4)

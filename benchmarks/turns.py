@@ -3,6 +3,7 @@
 import argparse
 import json
 import pickle
+import resource
 import statistics
 import subprocess
 import sys
@@ -99,14 +100,34 @@ def _median(results: list[Result], name: str) -> float:
     return round(statistics.median(result[name] for result in results), 4)
 
 
-def product_rate() -> float:
-    """Operations per second of bfloat16 matrix products of MiniLM's shape, the best of many."""
+def product_rate(kind: str) -> float:
+    """Operations per second of bfloat16 matrix products, the best of many: on a processor those of MiniLM's shape."""
     import torch
 
-    left, right = torch.randn(2048, 384).bfloat16(), torch.randn(384, 1536).bfloat16()
+    rows, inner, columns = (8192, 8192, 8192) if kind == "cuda" else (2048, 384, 1536)
+    left = torch.randn(rows, inner, device=kind).bfloat16()
+    right = torch.randn(inner, columns, device=kind).bfloat16()
     best = float("inf")
     for _ in range(60):
         begin = perf_counter()
         left @ right
+        finished(kind)
         best = min(best, perf_counter() - begin)
-    return 2 * 2048 * 384 * 1536 / best
+    return 2 * rows * inner * columns / best
+
+
+def finished(kind: str) -> None:
+    """Wait until a card has done what it was given."""
+    import torch
+
+    if kind == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_memory(kind: str) -> float:
+    """GiB that this process has needed at most so far: of the card where it computes on one."""
+    import torch
+
+    if kind == "cuda":
+        return round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from core import events
 from core.__main__ import main
 from core.data.options import ReadOptions
 from core.data.store import Table, TableStore
-from core.device import Device
+from core.device import Device, detect
 from core.runs.store import RunStore
 from core.settings import Limits, Settings
 from core.spec import DataChoice, ModelChoice, TrainSpec, build
@@ -77,7 +78,8 @@ MODELS = {
     **dict.fromkeys(tiny.LANGUAGE_MODELS, tiny.language_model),
     **dict.fromkeys(tiny.ENCODER_DECODERS, tiny.encoder_decoder),
 }
-DEVICE = Device("cpu", "float32", 1, "cpu_float32_faster")
+# The same tests can be run on a machine's CUDA card: TESTS_DEVICE=cuda python -m pytest tests/core/test_whole_way.py
+DEVICE = detect() if os.environ.get("TESTS_DEVICE") == "cuda" else Device("cpu", "float32", 1, "cpu_float32_faster")
 LANGUAGES = {"source_language": "en", "target_language": "de"}
 
 

@@ -43,6 +43,11 @@ class Rounded:
         numbers: Tensor = self._exact.get(weight, weight.data)
         return numbers
 
+    def move(self, kind: str) -> None:
+        """Take the exact weights where the model is, a device as torch calls it: there they are trained."""
+        for weight, numbers in self._exact.items():
+            self._exact[weight] = numbers.to(kind)
+
     @contextmanager
     def made_exact(self) -> Iterator[None]:
         """The model with its exact weights, to be saved or to be given other ones."""
@@ -70,6 +75,9 @@ class Unrounded:
         """The weight itself."""
         numbers: Tensor = weight.data
         return numbers
+
+    def move(self, kind: str) -> None:
+        """Nothing but the model is there to be moved."""
 
     @contextmanager
     def made_exact(self) -> Iterator[None]:

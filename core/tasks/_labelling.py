@@ -10,7 +10,7 @@ from core.errors import UserError
 from core.models import notes
 from core.models.rounding import autocast_reading, rounded_reading
 from core.spec import TrainSpec, Writing
-from core.tasks._batches import batches
+from core.tasks._batches import READ_TOGETHER, batches
 from core.tasks._encoded import blocks
 from core.tasks._truncation import read
 from core.tasks.base import Asked, ModelKind, Prediction, Task
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from core.device import Device
 
 _TAKE_LABELS = "BERT, RoBERTa, DeBERTa, ModernBERT, Qwen, Llama, BART, T5"
-_TOKENS_PER_BATCH = 2048
 # Tokens from which on it pays to round the weights once, rather than whenever a product needs them.
 _WORTH_ROUNDING = 1024
 # Models that read from left to right answer at the last token of a text: the padding has to come after it.
@@ -174,7 +173,7 @@ def logits_of(model: Any, tokenizer: Any, texts: list[str], device: "Device") ->
 def _filled(
     found: "np.ndarray[Any, Any]", model: Any, tokenizer: Any, ids: list[list[int]], device: "Device"
 ) -> "np.ndarray[Any, Any]":
-    for rows in batches([len(row) for row in ids], _TOKENS_PER_BATCH, len(ids)):
+    for rows in batches([len(row) for row in ids], READ_TOGETHER[device.kind], len(ids)):
         batch = tokenizer.pad({"input_ids": [ids[i] for i in rows]}, return_tensors="pt").to(device.kind)
         found[rows] = model(**batch).logits.float().cpu().numpy()
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from core.device import Device
 from core.training.batching import Batches
 from core.training.optimizer import large_tables
-from core.training.precision import Way, prepared, step_seconds
+from core.training.precision import Way, cards, prepared, step_seconds
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -63,8 +63,7 @@ def rows_together(
     if len(sizes) < 2:
         return asked.rows
     fixed, least = _updating_seconds(model, device), dict.fromkeys(sizes, float("inf"))
-    with torch.random.fork_rng(devices=[]), prepared(model, way, device):
-        model.to(device.kind)
+    with torch.random.fork_rng(devices=cards(device)), prepared(model, way, device):
         for rows in sizes * _ROUNDS:
             tried = pieces_of(usual_rows(train, rows), device)
             seconds = sum(step_seconds(model, collate(piece), loss, way, device, timed=1) for piece in tried)
@@ -120,10 +119,8 @@ def beside_tokens(
     """
     import torch
 
-    cards = [torch.cuda.current_device()] if device.kind == "cuda" else []
     tried: list[tuple[int, float]] = []
-    with torch.random.fork_rng(devices=cards), prepared(model, way, device):
-        model.to(device.kind)
+    with torch.random.fork_rng(devices=cards(device)), prepared(model, way, device):
         for some in (usual_rows(train, 1), usual_rows(train, rows)):
             (piece,) = pieces_of(some, device)[:1]
             seconds = step_seconds(model, collate(piece), loss, way, device)

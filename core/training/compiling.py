@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import Any
 
 from core.device import Device
-from core.training.precision import Way, prepared, step_seconds
+from core.training.precision import Way, cards, prepared, step_seconds
 
 # Compiling takes half a minute or more: of a training that takes less than this, no trial could save as much.
 _WORTH_A_TRIAL = 300.0
@@ -51,9 +51,7 @@ def pays(
     """
     import torch
 
-    cards = [torch.cuda.current_device()] if device.kind == "cuda" else []
-    with torch.random.fork_rng(devices=cards), prepared(model, way, device):
-        model.to(device.kind)
+    with torch.random.fork_rng(devices=cards(device)), prepared(model, way, device):
         usual = step_seconds(model, batch, loss, way, device)
         if usual * steps < worth:
             return False

@@ -55,13 +55,14 @@ def optimizer(
     class AdamW(torch.optim.Optimizer):
         def __init__(self) -> None:
             super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
-            self._scale = 1.0
+            self._scale: Tensor | None = None
 
         def clip(self, most: float) -> "Tensor":
             """The length of the gradient over all weights; the next step goes as if it were `most` at most."""
             norms = [_norm(weight.grad) for group in self.param_groups for weight in group["params"] if _has(weight)]
             length = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
-            self._scale = min(1.0, most / (float(length) + 1e-6)) if most > 0 else 1.0
+            # A tensor: to ask for the number would have the processor wait for a card in each step.
+            self._scale = (most / (length + 1e-6)).clamp(max=1.0) if most > 0 else None
             return length
 
         @torch.no_grad()
@@ -73,7 +74,7 @@ def optimizer(
                 for weight in group["params"]:
                     if _has(weight) and weight.grad.is_sparse:
                         self._rows(weight, group)
-            self._scale = 1.0
+            self._scale = None
 
         def _state(self, weight: Any) -> dict[str, Any]:
             state: dict[str, Any] = self.state[weight]
@@ -95,7 +96,7 @@ def optimizer(
                 [],
                 [state["step"] for state in states],
                 fused=True,
-                grad_scale=torch.tensor(1 / self._scale, device=exact[0].device),
+                grad_scale=None if self._scale is None else 1 / self._scale,
                 amsgrad=False,
                 beta1=beta1,
                 beta2=beta2,
@@ -110,7 +111,9 @@ def optimizer(
             state, exact = self._state(weight), rounded.exact(weight)
             rows, places = torch.unique(weight.grad._indices()[0], return_inverse=True)
             gradient = torch.zeros(len(rows), exact.shape[1], dtype=exact.dtype, device=exact.device)
-            gradient.index_add_(0, places, weight.grad._values().to(exact.dtype)).mul_(self._scale)
+            gradient.index_add_(0, places, weight.grad._values().to(exact.dtype))
+            if self._scale is not None:
+                gradient.mul_(self._scale)
             state["step"] += 1
             (beta1, beta2), count = group["betas"], float(state["step"])
             first = state["exp_avg"][rows].lerp_(gradient, 1 - beta1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any, Literal
 
@@ -74,7 +74,8 @@ def choose(
 ) -> Way:
     """Try a step on some rows in each way, and take the fastest whose loss is that of exact numbers.
 
-    On a processor alone: other devices are fast in the way that works for all. The model is left as it was, and no
+    On a CUDA card that knows bfloat16, rounded weights are the fastest and are only checked, against exact numbers on
+    the processor: there may be no room for these on the card. The model is left as it was, on the processor, and no
     random number is drawn from those of the run.
 
     Args:
@@ -82,18 +83,16 @@ def choose(
         loss: as `core.tasks.base.Task.loss` gives it.
     """
     usual = without_trial(device)
-    if device.kind != "cpu" or getattr(model, "is_quantized", False):
+    ways = _ways(device)
+    if not ways or getattr(model, "is_quantized", False):
         return usual
     import torch
 
     affordable = _affordable(model, rows)
-    batch, timed = collate(affordable), _operations(model, affordable) < _TOO_COSTLY
-    ways: list[Way] = [Way("float32", "plain"), usual]
-    if device.precision == "bfloat16":
-        ways = [Way("bfloat16", "plain"), Way("bfloat16", "fused"), usual]
+    batch, timed = collate(affordable), device.kind == "cpu" and _operations(model, affordable) < _TOO_COSTLY
     best, least, tried = usual, float("inf"), 0
-    with torch.random.fork_rng(devices=[]):
-        wanted = _loss(model, batch, loss, Way(), device)
+    with torch.random.fork_rng(devices=cards(device)):
+        wanted = _loss(model, batch, loss, Way(), replace(device, kind="cpu"))
         for way in ways:
             # Rounding once a step is less work than rounding for every product: there is nothing to time.
             if least < _TINY or (way.weights == "autocast" and least < float("inf")):
@@ -107,15 +106,27 @@ def choose(
                 seconds = _seconds(model, batch, loss, way, device, least / _FASTER) if timed else 0.0
                 if seconds * _FASTER < least:
                     best, least = way, seconds
+    model.to("cpu")
     return Way(best.weights, best.attention, round(least, 4) if least < float("inf") else 0.0, tried)
+
+
+def _ways(device: Device) -> list[Way]:
+    """What is tried on a device, the fastest as a rule first; nothing where there is nothing to choose from."""
+    usual = without_trial(device)
+    if device.kind == "cpu":
+        if device.precision == "bfloat16":
+            return [Way("bfloat16", "plain"), Way("bfloat16", "fused"), usual]
+        return [Way("float32", "plain"), usual]
+    return [Way("bfloat16"), usual] if device.kind == "cuda" and device.precision == "bfloat16" else []
 
 
 @contextmanager
 def prepared(model: Any, way: Way, device: Device, *, forget: bool = False) -> Iterator[Rounded | Unrounded]:
-    """The model made ready to be trained in this way; afterwards it is as it was, but for what was learned.
+    """The model made ready to be trained in this way, on the device; afterwards its weights are exact again.
 
     Args:
-        forget: whether frozen weights of an adapted model may stay rounded, which saves their memory.
+        forget: whether this is for all of a training: then frozen weights of an adapted model may stay rounded, which
+            saves their memory, and the exact ones are where the model is. Without, they stay where they were.
     """
     tables = large_tables(model) if device.kind == "cpu" else []
     with ExitStack() as until_then:
@@ -125,6 +136,11 @@ def prepared(model: Any, way: Way, device: Device, *, forget: bool = False) -> I
             until_then.enter_context(short_attention(model))
         rounded = Rounded(model, forget=forget) if way.weights == "bfloat16" else Unrounded()
         until_then.callback(rounded.end)
+        if not getattr(model, "is_quantized", False):
+            # Rounded first: a card need never hold the exact weights of what is frozen.
+            model.to(device.kind)
+            if forget:
+                rounded.move(device.kind)
         if way.recomputed:
             until_then.enter_context(recomputed(model))
         for table in tables:
@@ -166,8 +182,7 @@ def step_seconds(
     """
     import torch
 
-    batch = {name: value.to(device.kind) if torch.is_tensor(value) else value for name, value in batch.items()}
-    best, guesses = float("inf"), Guesses(model)
+    batch, best, guesses = moved(batch, device), float("inf"), Guesses(model)
     model.train()
     try:
         for number in range(1 + timed):
@@ -204,7 +219,7 @@ def _loss(model: Any, batch: dict[str, Any], loss: Callable[..., Any], way: Way,
 
     with prepared(model, way, device), torch.no_grad():
         model.eval()
-        return float(computed(model, batch, loss, way, device))
+        return float(computed(model, moved(batch, device), loss, way, device))
 
 
 def _seconds(
@@ -226,6 +241,20 @@ def _seconds(
             if number and best > _FAR * wanted:
                 break
     return best
+
+
+def cards(device: Device) -> list[int]:
+    """Cards whose random numbers are to be kept while something is tried, as `torch.random.fork_rng` takes them."""
+    import torch
+
+    return [torch.cuda.current_device()] if device.kind == "cuda" else []
+
+
+def moved(batch: dict[str, Any], device: Device) -> dict[str, Any]:
+    """A batch with its tensors on the device."""
+    import torch
+
+    return {name: value.to(device.kind) if torch.is_tensor(value) else value for name, value in batch.items()}
 
 
 def computed(model: Any, batch: dict[str, Any], loss: Callable[..., Any], way: Way, device: Device) -> Any:

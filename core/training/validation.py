@@ -5,7 +5,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from core.device import Device
-from core.tasks._batches import IGNORED, batches
+from core.tasks._batches import IGNORED, READ_TOGETHER, batches
 from core.tasks.base import Task
 from core.training.precision import Way
 
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 Judge = Callable[[Any], dict[str, float]]
 # Tokens of a batch; of a model that writes, as many as have this many numbers of guesses.
-_TOKENS = 2048
-_GUESSES = 2**26
+_GUESSES = {"cpu": 2**26, "mps": 2**26, "cuda": 2**29}
 _MOST_ROWS = 256
 
 
@@ -46,7 +45,7 @@ def judge_of(
         total = counted = 0.0
         model.eval()
         read: Any = trainer._remove_unused_columns(rows, description="evaluation")
-        most = max(1, _tokens(task, model) // parts)
+        most = max(1, _tokens(task, model, device) // parts)
         for places in batches(lengths, most, _MOST_ROWS):
             batch = trainer._prepare_inputs(collate(read.__getitems__(places)))
             labels = batch.pop("labels")
@@ -65,10 +64,12 @@ def judge_of(
     return judged
 
 
-def _tokens(task: Task, model: Any) -> int:
+def _tokens(task: Task, model: Any, device: Device) -> int:
+    most = READ_TOGETHER[device.kind]
     if not task.writes:
-        return _TOKENS
-    return min(_TOKENS, max(1, _GUESSES // int(model.config.get_text_config(decoder=True).vocab_size)))
+        return most
+    vocabulary = int(model.config.get_text_config(decoder=True).vocab_size)
+    return min(most, max(1, _GUESSES[device.kind] // vocabulary))
 
 
 def _together(found: "list[np.ndarray[Any, Any]]") -> "np.ndarray[Any, Any]":

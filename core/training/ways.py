@@ -44,7 +44,7 @@ def chosen_way(
 
 
 def way_of(state: Path, device: Device, parts: int = 1) -> Way:
-    """As an earlier attempt computed: another way would lead to other weights. Only processors have several.
+    """As an earlier attempt computed, as far as this device knows that way: another would lead to other weights.
 
     Args:
         parts: of a batch, more than one where memory ran out since.
@@ -53,7 +53,9 @@ def way_of(state: Path, device: Device, parts: int = 1) -> Way:
     known = Way(**told) if told else usual
     if device.kind == "cpu":
         return replace(known, beside=0, compiled=False, recomputed=False)
-    return _sparing(replace(usual, rows=known.rows, beside=known.beside, compiled=known.compiled), device, parts)
+    weights = known.weights if device.kind == "cuda" and usual.weights == "autocast" else usual.weights
+    way = Way(weights, rows=known.rows, beside=known.beside, compiled=known.compiled)
+    return _sparing(way, device, parts)
 
 
 def _sparing(way: Way, device: Device, parts: int) -> Way:
