@@ -386,7 +386,7 @@ def _watcher(
                 self.stopped = self.diverged = control.should_training_stop = True
                 control.should_evaluate = control.should_save = False
                 return
-            if pace.due() or state.global_step >= state.max_steps:
+            if pace.due() or control.should_evaluate or state.global_step >= state.max_steps:
                 report(
                     events.Step(
                         step=state.global_step,

@@ -78,10 +78,12 @@ def optimizer(
 
         def _state(self, weight: Any) -> dict[str, Any]:
             state: dict[str, Any] = self.state[weight]
+            exact = rounded.exact(weight)
             if not state:
-                exact = rounded.exact(weight)
                 state["step"] = torch.zeros((), dtype=torch.float32, device=exact.device)
                 state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(exact), torch.zeros_like(exact)
+            elif state["step"].device != exact.device:  # taken up from a file
+                state["step"] = state["step"].to(exact.device)
             return state
 
         def _dense(self, weights: list[Any], group: dict[str, Any]) -> None:

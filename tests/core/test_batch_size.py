@@ -107,6 +107,7 @@ def test_the_trial_is_of_rows_of_all_lengths(model, monkeypatch):
     seen.clear()
     card = Device("cuda", "bfloat16", 1, "test")
     monkeypatch.setattr(model, "to", lambda kind: model)
+    monkeypatch.setattr(batch_size, "cards", lambda device: [])
     assert chosen(model, train, Asked(16, 8), card) == 32
     assert seen == [(16, 40), (32, 40)] * 2
 

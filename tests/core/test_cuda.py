@@ -1,6 +1,7 @@
 """What only a CUDA card can show; elsewhere this is skipped. With TESTS_DEVICE=cuda, whole runs go there, too."""
 
 import importlib.util
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -80,7 +81,8 @@ def test_a_step_never_waits_for_the_card(tmp_path):
             weight.grad = torch.ones_like(weight)
         own.clip(1.0)
         own.step()
-        torch.cuda.set_sync_debug_mode("error")
+        with warnings.catch_warnings(action="ignore"):  # torch says that it does not see everything
+            torch.cuda.set_sync_debug_mode("error")
         try:
             own.clip(1.0)
             own.step()
@@ -126,9 +128,9 @@ def test_a_run_that_was_interrupted_goes_on_and_ends(house, model):
 
 def test_where_the_card_has_no_room_it_is_said_and_smaller_parts_go_through(house, model):
     spec = house.spec(FULL, model("bert"))
-    folder, whole = house.folder(spec), torch.cuda.get_device_properties(0).total_memory
+    folder = house.folder(spec)
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**20) / whole)
+    torch.cuda.set_per_process_memory_fraction(0.0)
     try:
         with pytest.raises(UserError, match="out_of_memory"):
             house.go_on(spec, folder)
@@ -142,7 +144,7 @@ def test_where_the_card_has_no_room_it_is_said_and_smaller_parts_go_through(hous
 def test_compiled_steps_learn_the_same(weights, tmp_path):
     known, card, found = classifier(tmp_path).eval(), detect(), []
     way = Computing(weights)
-    with prepared(known, way, card):
+    with prepared(known, way, card), warnings.catch_warnings(action="ignore"):  # of torch's own parts
         for compiling in (False, True):
             given = {name: value.to("cuda") for name, value in batch().items()}
             labels = given.pop("labels")

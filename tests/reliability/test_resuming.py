@@ -16,6 +16,7 @@ from core.spec import ModelChoice
 from core.tasks.base import find
 from core.training import checkpoints, features
 from core.training.loop import InterruptedRunError
+from core.training.precision import Way as Computing
 from core.training.ways import way_of
 from tests.ways import LANGUAGES, House, Way
 
@@ -312,7 +313,9 @@ def test_memory_that_runs_out_while_ways_are_tried_is_said_as_such(house, model,
 
 def test_a_run_that_began_on_a_processor_goes_on_elsewhere_in_the_way_that_works_there(tmp_path):
     files.write_json(tmp_path / checkpoints.FACTS, {"way": {"weights": "bfloat16", "attention": "plain"}})
-    assert way_of(tmp_path, Device("cuda", "bfloat16", 2, "test")).weights == "autocast"
+    assert way_of(tmp_path, Device("cuda", "bfloat16", 2, "test")) == Computing("bfloat16", "fused")
+    assert way_of(tmp_path, Device("cuda", "float32", 2, "test")) == Computing("float32", "fused")
+    assert way_of(tmp_path, Device("mps", "float32", 2, "test")) == Computing("float32", "fused")
     assert way_of(tmp_path, Device("cpu", "bfloat16", 2, "test")).attention == "plain"
 
 
