@@ -130,6 +130,10 @@ _PASSED_ON = (
 )  # fmt: skip
 
 
+# Each thread of a child that reads has a stack and may have a heap of its own, which count against its limit of address
+# space: with one for each core, a machine of 16 leaves it no room.
+_FEW_THREADS = 4
+_LITTLE_MEMORY = (f"arena_max={_FEW_THREADS}",)
 # A step takes and gives back the same hundreds of megabytes. glibc would give them to the system each time, to be given
 # each page of 4 KiB anew and emptied: so it keeps them, and asks for pages of 2 MiB. Other libraries don't read this.
 _MEMORY = ("hugetlb=1", f"mmap_threshold={32 * 2**20}", f"trim_threshold={2**30}", f"top_pad={64 * 2**20}")
@@ -142,8 +146,11 @@ def child_environment(settings: Settings, *, online: bool = False, computes: boo
         computes: whether it trains or answers: it gets memory in large pieces, which it keeps.
     """
     passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    if computes:
-        passed["GLIBC_TUNABLES"] = ":".join(f"glibc.malloc.{setting}" for setting in _MEMORY)
+    kept = _MEMORY if computes else _LITTLE_MEMORY
+    passed["GLIBC_TUNABLES"] = ":".join(f"glibc.malloc.{setting}" for setting in kept)
+    if not computes:
+        threads = str(min(thread_limit() or _FEW_THREADS, _FEW_THREADS))
+        passed |= {"OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
     return passed | {
         "HOME": str(settings.home / "cache"),
         "HF_HOME": str(settings.home / "cache" / "huggingface"),
