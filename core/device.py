@@ -58,6 +58,8 @@ def detect() -> Device:
 
     threads = usable_threads()
     if torch.cuda.is_available():
+        # cuDNN's attention is built anew for each shape, and batches of texts have a hundred of them.
+        torch.backends.cuda.enable_cudnn_sdp(False)
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         name = torch.cuda.get_device_name(0)
         if bf16:

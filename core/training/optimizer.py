@@ -59,7 +59,10 @@ def optimizer(
 
         def clip(self, most: float) -> "Tensor":
             """The length of the gradient over all weights; the next step goes as if it were `most` at most."""
-            norms = [_norm(weight.grad) for group in self.param_groups for weight in group["params"] if _has(weight)]
+            found = [weight.grad for group in self.param_groups for weight in group["params"] if _has(weight)]
+            dense = [gradient for gradient in found if not gradient.is_sparse]
+            norms = [*torch._foreach_norm(dense, 2, torch.float32)] if dense else []
+            norms += [_norm(gradient) for gradient in found if gradient.is_sparse]
             length = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
             # A tensor: to ask for the number would have the processor wait for a card in each step.
             self._scale = (most / (length + 1e-6)).clamp(max=1.0) if most > 0 else None
@@ -135,25 +138,25 @@ def _has(weight: Any) -> bool:
 
 
 def _norm(gradient: Any) -> "Tensor":
+    """Of a sparse gradient."""
     import torch
 
-    if not gradient.is_sparse:
-        length: Tensor = torch.linalg.vector_norm(gradient, dtype=torch.float32)
-        return length
     # The same row may have been read several times: what counts is the sum.
     rows, places = torch.unique(gradient._indices()[0], return_inverse=True)
     whole = torch.zeros(len(rows), gradient.shape[1], device=gradient.device)
-    length = torch.linalg.vector_norm(whole.index_add_(0, places, gradient._values().float()))
+    length: Tensor = torch.linalg.vector_norm(whole.index_add_(0, places, gradient._values().float()))
     return length
 
 
 def _portions(weights: list[Any]) -> Iterable[list[Any]]:
     portion: list[Any] = []
+    held = 0
     for weight in weights:
-        if portion and sum(w.numel() for w in portion) + weight.numel() > _AT_ONCE:
+        if portion and held + weight.numel() > _AT_ONCE:
             yield portion
-            portion = []
+            portion, held = [], 0
         portion.append(weight)
+        held += weight.numel()
     if portion:
         yield portion
 

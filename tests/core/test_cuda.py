@@ -52,6 +52,11 @@ def loss(outputs, labels):
     return torch.nn.functional.cross_entropy(outputs["logits"].float(), labels)
 
 
+def test_attention_is_not_built_anew_for_each_shape():
+    assert detect().kind == "cuda"
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
 @pytest.mark.parametrize("way", [FULL, LORA], ids=lambda way: way.name)
 def test_a_run_computes_with_rounded_weights_and_keeps_exact_ones(way, house, model):
     report, folder = house.train(house.spec(way, model(way.family)))
