@@ -290,6 +290,23 @@ def test_the_device_says_why():
         assert device.threads >= 1
 
 
+@pytest.mark.parametrize(("knows", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_a_card_computes_in_bfloat16_where_it_knows_it_and_builds_no_attention_for_each_shape(
+    monkeypatch, knows, precision
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: knows)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda number: "a card")
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    try:
+        torch.backends.cuda.enable_cudnn_sdp(True)
+        device = detect()
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
+    assert (device.kind, device.precision, device.name) == ("cuda", precision, "a card")
+
+
 @pytest.mark.real
 @pytest.mark.parametrize(("larger", "parts", "rows"), [(True, 1, 16), (False, 1, 0), (True, 2, 0)])
 def test_larger_batches_are_learned_from_where_they_are_allowed(body, tmp_path, monkeypatch, larger, parts, rows):
