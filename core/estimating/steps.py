@@ -25,7 +25,7 @@ from core.training.loop import (
     steps_between,
     wanted,
 )
-from core.training.precision import prepared
+from core.training.precision import Way, prepared
 from core.training.resuming import trainer_class
 from core.training.validation import judge_of
 from core.training.ways import chosen_way
@@ -98,7 +98,7 @@ def step_some(
 
     held_out = more_judged * len(validation) / (more * len(train))
     together, marks = way.rows or spec.batch_size, _Marks(device)
-    plan = _Plan(train["length"][:], more, together, held_out, spec, device.kind, way.beside)
+    plan = _Plan(train["length"][:], more, together, held_out, spec, device.kind, way)
     rows = train.select(plan.rows)
     share = plan.all_rows / len(rows)
     once = frozen.Reading(
@@ -172,7 +172,7 @@ class _Plan:
         held_out: validation rows as a share of the training rows.
         spec: of the run.
         kind: of the device.
-        beside: as `core.training.batching.Batches` takes it.
+        way: in which steps are computed.
 
     Attributes:
         all_rows: of an epoch.
@@ -190,14 +190,14 @@ class _Plan:
         held_out: float,
         spec: TrainSpec,
         kind: str,
-        beside: int = 0,
+        way: Way,
     ) -> None:
         self.all_rows, self._epochs = round(more * len(lengths)), spec.epochs
         self.steps = len(Batches([1] * self.all_rows, together, spec.seed, kind)) * spec.epochs
         # A result that is taught further is judged before its first step, too.
         first = int(spec.model.source == "run")
         self.validations = first + -(-self.steps // steps_between(self.steps, spec.epochs, held_out))
-        all_batches = Batches(lengths, together, spec.seed, kind, beside=beside)
+        all_batches = Batches(lengths, together, spec.seed, kind, beside=way.beside, padded=not way.unpadded)
         found = list(all_batches)
         self.batches, self.pieces = len(found), all_batches.pieces
         costs = [all_batches.cost(batch) for batch in found]

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from core.models.unpadded import attended, rows_now
+
 NAME = "plain_if_short"
 # Up to here plain products were faster for each size of batch that was tried (docs/speed.md).
 LONGEST = 256
@@ -53,27 +55,49 @@ def attend(
         attention_mask: of shape (rows, 1, tokens, tokens): where a token may look, or what is added; None for
             everywhere, or for everywhere before it where the module reads from left to right.
     """
-    import torch
-    from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    plain = key.shape[2] <= LONGEST and dropout == 0 and query.device.type == "cpu"
-    if not plain or more.get("softcap") is not None or more.get("cache") is not None:
-        given = {"dropout": dropout, "scaling": scaling, "is_causal": is_causal, **more}
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **given)
+    together = rows_now(query)
+    longest = max(group.longest for group in together.groups) if together else key.shape[2]
+    plain = longest <= LONGEST and dropout == 0 and query.device.type == "cpu"
+    plain = plain and more.get("softcap") is None and more.get("cache") is None
+    causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
+    bias = more.get("position_bias")
+
+    def own(query: Any, key: Any, value: Any, mask: Any) -> Any:
+        """Of a group of rows. Their padding comes last: who looks back never sees it."""
+        mask = None if causal else mask
+        if plain:
+            return _products(module, query, key, value, mask, scaling, causal=causal, bias=bias)
+        given = {"dropout": dropout, "scaling": scaling, "is_causal": causal, **more}
+        return sdpa_attention_forward(module, query, key, value, mask, **given)[0]
+
+    if together:
+        return attended(together, query, key, value, own), None
+    if plain:
+        return _products(module, query, key, value, attention_mask, scaling, causal=causal, bias=bias), None
+    given = {"dropout": dropout, "scaling": scaling, "is_causal": is_causal, **more}
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **given)
+
+
+def _products(
+    module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float | None, *, causal: bool, bias: Any
+) -> Any:
+    import torch
+    from transformers.integrations.sdpa_attention import repeat_kv
+
     groups = getattr(module, "num_key_value_groups", 1)
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     scores = torch.matmul(query * (query.shape[-1] ** -0.5 if scaling is None else scaling), key.transpose(2, 3))
-    causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
-    if attention_mask is not None:
-        scores = scores + (
-            _added(attention_mask, scores.dtype) if attention_mask.dtype == torch.bool else attention_mask
-        )
+    if mask is not None:
+        scores = scores + (_added(mask, scores.dtype) if mask.dtype == torch.bool else mask)
     elif causal and query.shape[2] > 1:
-        scores = scores + _added(torch.ones(scores.shape[-2:], dtype=torch.bool).tril(), scores.dtype)
-    if more.get("position_bias") is not None:
-        scores = scores + more["position_bias"]
+        below = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+        scores = scores + _added(below, scores.dtype)
+    if bias is not None:
+        scores = scores + bias
     shares = torch.softmax(scores, dim=-1)
-    return torch.matmul(shares, value).transpose(1, 2).contiguous(), None
+    return torch.matmul(shares, value).transpose(1, 2).contiguous()
 
 
 def _added(allowed: Any, dtype: Any) -> Any:

@@ -29,12 +29,21 @@ class Batches:
         kind: of the device, as `core.device.Device.kind`.
         parts: a piece has so many times fewer tokens than a usual batch, or than it may have, where memory ran out.
         beside: what a piece takes beside its tokens, in tokens, where that was measured; 0 for what is usual.
+        padded: whether all rows of a piece take as many tokens as its longest.
     """
 
     def __init__(
-        self, lengths: Sequence[int], together: int, seed: int, kind: str, parts: int = 1, beside: int = 0
+        self,
+        lengths: Sequence[int],
+        together: int,
+        seed: int,
+        kind: str,
+        parts: int = 1,
+        beside: int = 0,
+        *,
+        padded: bool = True,
     ) -> None:
-        self._lengths, self._seed, self.epoch = lengths, seed, 0
+        self._lengths, self._seed, self._padded, self.epoch = lengths, seed, padded, 0
         self._count = -(-len(lengths) // together)
         self._fixed, self._most = beside or _FIXED[kind], _MOST.get(kind, together * max(lengths))
         if parts > 1:
@@ -67,18 +76,23 @@ class Batches:
 
     def cost(self, batch: Sequence[int]) -> int:
         """What a batch takes, in tokens: those of its pieces with their padding, and what a piece takes beside them."""
-        return sum(self._fixed + len(piece) * self._lengths[piece[-1]] for piece in self.pieces(batch))
+        lengths = [[self._lengths[row] for row in piece] for piece in self.pieces(batch)]
+        return sum(self._fixed + (len(piece) * piece[-1] if self._padded else sum(piece)) for piece in lengths)
 
     def _ends(self, order: list[int]) -> list[int]:
         """Where to cut rows that are sorted by length, such that all pieces together cost the least."""
         least, begins = [0], [0]
+        lengths = [max(1, self._lengths[row]) for row in order]
         for end in range(1, len(order) + 1):
-            longest = max(1, self._lengths[order[end - 1]])
-            # A piece that ends here has no more rows than it may have tokens for.
-            first = max(0, min(end - 1, end - self._most // longest))
-            cost, begin = min(
-                (least[begin] + self._fixed + (end - begin) * longest, begin) for begin in range(first, end)
-            )
+            found: list[tuple[int, int]] = []
+            tokens = 0
+            for begin in range(end - 1, -1, -1):
+                tokens += lengths[end - 1] if self._padded else lengths[begin]
+                # A piece that ends here has no more tokens than it may have.
+                if found and tokens > self._most:
+                    break
+                found.append((least[begin] + self._fixed + tokens, begin))
+            cost, begin = min(found)
             least.append(cost)
             begins.append(begin)
         ends = [len(order)]

@@ -136,7 +136,8 @@ def fit(
         else:
             way = chosen_way(model, collate, train, loss, device, spec, keeping.parts)
     rows = way.rows or spec.batch_size
-    batches = Batches(train["length"][:], rows, spec.seed, device.kind, keeping.parts, way.beside)
+    lengths, padded = train["length"][:], not way.unpadded
+    batches = Batches(lengths, rows, spec.seed, device.kind, keeping.parts, way.beside, padded=padded)
     learned = Learned(loss, wanted(train) / len(batches))
     steps = len(batches) * spec.epochs
     between = steps_between(steps, spec.epochs, len(validation) / len(train))

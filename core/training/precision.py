@@ -9,6 +9,7 @@ from typing import Any, Literal
 from core.device import Device
 from core.models.attention import short_attention
 from core.models.rounding import Rounded, Unrounded
+from core.models.unpadded import unpadded
 from core.training.dropout import cheap_dropout
 from core.training.logits import Guesses
 from core.training.optimizer import large_tables
@@ -43,6 +44,7 @@ class Way:
             measured; 0 for what is usual on the device.
         compiled: whether `torch.compile` computes the model, see `core.training.compiling`.
         recomputed: whether each layer is computed once more when it is learned from, instead of being remembered.
+        unpadded: whether texts of different length are computed without padding, see `core.models.unpadded`.
     """
 
     weights: Literal["float32", "autocast", "bfloat16"] = "float32"
@@ -54,6 +56,7 @@ class Way:
     beside: int = 0
     compiled: bool = False
     recomputed: bool = False
+    unpadded: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -107,7 +110,7 @@ def choose(
                 if seconds * _FASTER < least:
                     best, least = way, seconds
     model.to("cpu")
-    return Way(best.weights, best.attention, round(least, 4) if least < float("inf") else 0.0, tried)
+    return replace(best, seconds=round(least, 4) if least < float("inf") else 0.0, tried=tried)
 
 
 def _ways(device: Device) -> list[Way]:
@@ -134,6 +137,8 @@ def prepared(model: Any, way: Way, device: Device, *, forget: bool = False) -> I
             until_then.enter_context(cheap_dropout(model))
         if way.attention == "plain":
             until_then.enter_context(short_attention(model))
+        if way.unpadded:
+            until_then.enter_context(unpadded(model))
         rounded = Rounded(model, forget=forget) if way.weights == "bfloat16" else Unrounded()
         until_then.callback(rounded.end)
         if not getattr(model, "is_quantized", False):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.device import Device
+from core.models.unpadded import can_go_unpadded
 from core.spec import TrainSpec
 from core.training import checkpoints
 from core.training.batch_size import Asked, beside_tokens, pieces_of, rows_together, usual_rows
@@ -27,6 +28,9 @@ def chosen_way(
         parts: of a batch, as memory ran out before; then there are no other trials, and batches are not enlarged.
     """
     way = choose(model, collate, _longer_rows(train), loss, device)
+    # Rows that hold several texts already have no mask.
+    if way.attention == "plain" and "attention_mask" in train.column_names:
+        way = replace(way, unpadded=can_go_unpadded(model))
     if parts > 1:
         return _sparing(way, device, parts)
     if spec.larger_batches:

@@ -22,6 +22,7 @@ from core.settings import Limits, Settings
 from core.spec import DataChoice, ModelChoice, build
 from core.training import checkpoints
 from core.training.batching import Batches
+from core.training.precision import Way
 from tests import tiny
 
 OWNER = "local"
@@ -183,7 +184,7 @@ def test_there_is_one_place_for_all(place, monkeypatch):
 
 def test_steps_that_take_as_long_as_their_tokens_are_told_exactly():
     lengths, spec = [5 + 7 * row % 60 for row in range(400)], SPEC.model_copy(update={"epochs": 3})
-    plan = _Plan(lengths, 2.0, 16, 0.2, spec, "cpu")
+    plan = _Plan(lengths, 2.0, 16, 0.2, spec, "cpu", Way())
     batches = Batches(lengths, 16, spec.seed, "cpu")
     tokens = [batches.cost(batch) for batch in batches]
     assert plan.steps == 3 * 50

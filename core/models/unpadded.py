@@ -1,0 +1,265 @@
+"""Rows of different length without padding: between its first layer and its last, a model computes tokens alone.
+
+What enters the first layer is gathered into one long row of tokens; products, norms and dropout are computed for them
+as for any row. Attention lays a few rows of about equal length side by side at a time, so that each token sees those of
+its own text. What leaves the last layer is laid back, with zeros where there is padding.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from threading import local
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# The long row has a multiple of so many tokens: each length is another shape, for which products are set up anew.
+_MULTIPLE = 32
+# Rows are laid side by side whose shortest has more than this share of the tokens of the longest.
+_ALIKE = 0.5
+# Tokens of the longer of two texts on which this is tried, and how far results may be from each other, as a share.
+_TRIED, _ROUNDING = 12, 1e-3
+# How configs call it that a layer sees a part of the text alone; Qwen's have one more number beside it.
+_PART = re.compile(r"window(?!_layers)|local|sparse|chunk_size$")
+_now = local()
+
+
+class Rows:
+    """How rows that stand side by side go into the long row and back.
+
+    Args:
+        mask: of shape (rows, tokens), 1 where there is a token.
+
+    Attributes:
+        tokens: of the long row, with what fills it up.
+        groups: rows for attention, in their order in the long row.
+    """
+
+    def __init__(self, mask: "Tensor") -> None:
+        import torch
+
+        self.shape = tuple(mask.shape)
+        kept, lengths = mask.bool(), mask.sum(1)
+        order = torch.argsort(lengths, stable=True)
+        numbers = torch.arange(mask.numel()).view(self.shape)[order]
+        self._places = numbers[kept[order]]
+        used = len(self._places)
+        self.tokens = -(-used // _MULTIPLE) * _MULTIPLE
+        self._back = torch.full((mask.numel(),), used)
+        self._back[self._places] = torch.arange(used)
+        self.groups = list(_groups([int(lengths[row]) for row in order]))
+
+    def together(self, values: "Tensor") -> "Tensor":
+        """Values of shape (rows, tokens, …) as one long row."""
+        flat = values.reshape(-1, *values.shape[2:])
+        taken = _gathered(flat, self._places, self._back)
+        return _filled(taken, self.tokens)[None]
+
+    def apart(self, values: "Tensor") -> "Tensor":
+        """The long row as rows again."""
+        flat = _spread(values[0, : len(self._places)], self._back, self._places)
+        return flat.view(*self.shape, *values.shape[2:])
+
+
+class Group:
+    """Neighbours in the long row, which attention sees as rows with padding.
+
+    Attributes:
+        begin, end: their tokens in the long row.
+        rows, longest: their shape.
+        mask: of shape (rows, 1, 1, longest), True where there is a token; None where all are equally long.
+    """
+
+    def __init__(self, begin: int, lengths: list[int]) -> None:
+        import torch
+
+        self.rows, self.longest = len(lengths), max(lengths)
+        self.begin, self.end = begin, begin + sum(lengths)
+        self.mask: Any = None
+        if min(lengths) < self.longest:
+            there = torch.arange(self.longest) < torch.tensor(lengths)[:, None]
+            self.mask = there[:, None, None]
+            self._places = there.view(-1).nonzero()[:, 0]
+            self._back = torch.full((there.numel(),), len(self._places))
+            self._back[self._places] = torch.arange(len(self._places))
+
+    def apart(self, values: "Tensor") -> "Tensor":
+        """The tokens of the long row (1, heads, tokens, numbers) as (rows, heads, longest, numbers)."""
+        own = values.transpose(1, 2)[0, self.begin : self.end]
+        flat = own if self.mask is None else _spread(own, self._back, self._places)
+        return flat.reshape(self.rows, self.longest, *flat.shape[1:]).transpose(1, 2)
+
+    def together(self, values: "Tensor") -> "Tensor":
+        """Values of shape (rows, longest, heads, numbers) as tokens of the long row."""
+        flat = values.reshape(-1, *values.shape[2:])
+        return flat if self.mask is None else _gathered(flat, self._places, self._back)
+
+
+def rows_now(query: "Tensor") -> Rows | None:
+    """The rows of which this query of shape (1, heads, tokens, numbers) is the long row; None if it is none."""
+    rows: Rows | None = getattr(_now, "rows", None)
+    return rows if rows is not None and query.shape[0] == 1 and query.shape[2] == rows.tokens else None
+
+
+def attended(rows: Rows, query: "Tensor", key: "Tensor", value: "Tensor", attend: Any) -> "Tensor":
+    """Attention of the long row, of shape (1, tokens, heads, numbers).
+
+    Args:
+        attend: from query, key, value and mask of a group to its attention, of shape (rows, tokens, heads, numbers).
+    """
+    import torch
+
+    found = [
+        group.together(attend(group.apart(query), group.apart(key), group.apart(value), group.mask))
+        for group in rows.groups
+    ]
+    return _filled(torch.cat(found), rows.tokens)[None]
+
+
+@contextmanager
+def unpadded(model: Any) -> Iterator[None]:
+    """While this lasts, the model computes no padding. Its attention has to be that of `core.models.attention`."""
+    from core.models.adapting import layer_stacks
+
+    layers = model.get_submodule(layer_stacks(model)[0])
+
+    def look(module: Any, given: Any, named: dict[str, Any]) -> None:
+        mask: Any = named.get("attention_mask")
+        several = mask is not None and mask.dim() == 2 and len(mask) > 1
+        _now.rows = Rows(mask) if several and not bool(mask.all()) else None
+
+    def enter(module: Any, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        rows = getattr(_now, "rows", None)
+        if rows is None:
+            return None
+        if module is layers[0]:
+            given = (rows.together(given[0]), *given[1:])
+        turned = named.get("position_embeddings")
+        if turned is not None:
+            whole = (each.expand(rows.shape[0], *each.shape[1:]) for each in turned)
+            named = named | {"position_embeddings": tuple(rows.together(each) for each in whole)}
+        return given, named
+
+    def leave(module: Any, given: Any, output: Any) -> Any:
+        rows = getattr(_now, "rows", None)
+        if rows is None:
+            return output
+        return (rows.apart(output[0]), *output[1:]) if isinstance(output, tuple) else rows.apart(output)
+
+    hooks = [model.register_forward_pre_hook(look, with_kwargs=True)]
+    hooks += [layer.register_forward_pre_hook(enter, with_kwargs=True) for layer in layers]
+    hooks += [layers[-1].register_forward_hook(leave)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        _now.rows = None
+
+
+def can_go_unpadded(model: Any) -> bool:
+    """Whether a model computes the same without padding: by trying it on two short texts, with 32-bit weights.
+
+    Not where layers see a part of the text alone (such a part may be longer than what is tried), where a decoder asks
+    an encoder, or where the first layer learns nothing: then `core.training.frozen` spares more.
+    """
+    import torch
+
+    from core.models.adapting import layer_stacks
+    from core.models.attention import short_attention
+
+    config = model.config.to_dict()
+    parts = any(value for name, value in config.items() if _PART.search(name)) or any(
+        kind != "full_attention" for kind in config.get("layer_types") or ()
+    )
+    first = model.get_submodule(layer_stacks(model)[0])[0]
+    if model.config.is_encoder_decoder or parts or not any(weight.requires_grad for weight in first.parameters()):
+        return False
+    highest = min(64, model.get_input_embeddings().num_embeddings) - 1
+    ids = torch.randint(1, highest, (2, _TRIED), generator=torch.Generator().manual_seed(_TRIED))
+    mask = torch.ones_like(ids)
+    mask[0, _TRIED // 2 :] = 0
+    ids[mask == 0] = model.config.pad_token_id or 0
+    was_training, found = model.training, []
+    model.eval()
+    try:
+        # A family that takes no part of this says so by an error.
+        with suppress(ValueError, RuntimeError, TypeError, AttributeError, IndexError), torch.no_grad():
+            with short_attention(model):
+                for how in (nullcontext(), unpadded(model)):
+                    with how:
+                        logits = model(input_ids=ids, attention_mask=mask).logits
+                        found.append(logits[mask.bool()] if logits.dim() > 2 else logits)
+            return bool((found[0] - found[1]).norm() <= _ROUNDING * found[0].norm())
+    finally:
+        model.train(was_training)
+    return False
+
+
+def _groups(lengths: list[int]) -> Iterator[Group]:
+    """Rows sorted by length, the shortest first, in groups of about equal length."""
+    begin = token = 0
+    while begin < len(lengths):
+        end = begin
+        while end < len(lengths) and lengths[begin] >= _ALIKE * lengths[end]:
+            end += 1
+        yield Group(token, lengths[begin:end])
+        token += sum(lengths[begin:end])
+        begin = end
+
+
+def _filled(values: "Tensor", tokens: int) -> "Tensor":
+    import torch
+
+    missing = tokens - len(values)
+    return torch.cat([values, values.new_zeros(missing, *values.shape[1:])]) if missing else values
+
+
+def _gathered(values: "Tensor", places: "Tensor", back: "Tensor") -> "Tensor":
+    """The values at these places. Going back is gathering too, which is many times as fast as adding up."""
+    found: Tensor = _functions()[0].apply(values, places, back)
+    return found
+
+
+def _spread(values: "Tensor", back: "Tensor", places: "Tensor") -> "Tensor":
+    """The values at these places, and zeros elsewhere."""
+    found: Tensor = _functions()[1].apply(values, back, places)
+    return found
+
+
+def _functions() -> tuple[Any, Any]:
+    if not hasattr(_functions, "made"):
+        _functions.made = _make()  # type: ignore[attr-defined]
+    made: tuple[Any, Any] = _functions.made  # type: ignore[attr-defined]
+    return made
+
+
+def _make() -> tuple[Any, Any]:
+    import torch
+
+    def spread(values: Any, back: Any) -> Any:
+        # Where there is padding, `back` names the row of zeros behind the last.
+        return torch.cat([values, values.new_zeros(1, *values.shape[1:])]).index_select(0, back)
+
+    class Gathered(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, values: Any, places: Any, back: Any) -> Any:
+            ctx.save_for_backward(back)
+            return values.index_select(0, places)
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            return spread(gradient, *ctx.saved_tensors), None, None
+
+    class Spread(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, values: Any, back: Any, places: Any) -> Any:
+            ctx.save_for_backward(places)
+            return spread(values, back)
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            return gradient.index_select(0, *ctx.saved_tensors), None, None
+
+    return Gathered, Spread

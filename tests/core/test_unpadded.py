@@ -1,0 +1,177 @@
+"""Texts of different length without padding: the same results, and nothing computed but tokens."""
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    MistralConfig,
+    MistralForSequenceClassification,
+)
+
+from core.device import Device
+from core.models.attention import LONGEST, short_attention
+from core.models.unpadded import Rows, can_go_unpadded, unpadded
+from core.training.batching import Batches
+from core.training.precision import Way, prepared
+from tests.ways import MODELS
+
+READERS = ("bert", "distilbert", "roberta", "electra", "qwen2")
+WRITERS = ("llama", "qwen2", "gpt2")
+CPU = Device("cpu", "float32", 1, "test")
+LENGTHS = (7, 12, 1, 30, 12, 26, 3)
+
+
+def opened(tmp_path, family, kind=AutoModelForSequenceClassification):
+    torch.manual_seed(3)
+    model = kind.from_pretrained(MODELS[family](tmp_path, family)).eval()
+    model.config.pad_token_id = model.config.pad_token_id or 0
+    return model
+
+
+def batch(lengths=LENGTHS, *, left=False):
+    ids = torch.full((len(lengths), max(lengths)), 0)
+    mask = torch.zeros_like(ids)
+    for row, length in enumerate(lengths):
+        place = slice(-length, None) if left else slice(0, length)
+        ids[row, place] = torch.randint(5, 40, (length,), generator=torch.Generator().manual_seed(row))
+        mask[row, place] = 1
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def learned(model, given):
+    """The results at tokens, and the gradients of all weights."""
+    logits = model(**given).logits
+    wanted = logits if logits.dim() == 2 else logits[given["attention_mask"].bool()]
+    wanted.float().pow(2).mean().backward()
+    gradients = torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
+    model.zero_grad(set_to_none=True)
+    return wanted.detach(), gradients
+
+
+def both(model, given):
+    with short_attention(model):
+        usual = learned(model, given)
+        with unpadded(model):
+            found = learned(model, given)
+    return zip(found, usual, strict=True)
+
+
+@pytest.mark.parametrize("family", READERS)
+def test_what_reads_gives_and_learns_the_same(family, tmp_path):
+    for found, usual in both(opened(tmp_path, family), batch()):
+        torch.testing.assert_close(found, usual, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", WRITERS)
+@pytest.mark.parametrize("left", [False, True])
+def test_what_writes_gives_and_learns_the_same(family, left, tmp_path):
+    for found, usual in both(opened(tmp_path, family, AutoModelForCausalLM), batch(left=left)):
+        torch.testing.assert_close(found, usual, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("family", "kind"), [
+    ("roberta", AutoModelForSequenceClassification), ("llama", AutoModelForCausalLM),
+])  # fmt: skip
+def test_texts_too_long_for_plain_products_too(family, kind, tmp_path, monkeypatch):
+    monkeypatch.setattr("core.models.attention.LONGEST", 16)
+    assert max(LENGTHS) < LONGEST
+    for found, usual in both(opened(tmp_path, family, kind), batch()):
+        torch.testing.assert_close(found, usual, rtol=1e-4, atol=1e-6)
+
+
+def test_layers_compute_tokens_alone(tmp_path):
+    model, seen = opened(tmp_path, "bert"), []
+    for layer in model.bert.encoder.layer:
+        layer.output.dense.register_forward_hook(lambda module, given, output: seen.append(tuple(output.shape[:2])))
+    given = batch()
+    with short_attention(model), unpadded(model):
+        model(**given)
+        assert sum(LENGTHS) == 91
+        assert set(seen) == {(1, 96)}
+        seen.clear()
+        model(**batch((5, 5, 5)))
+        model(**batch((5,)))
+    assert seen[0] == (3, 5)
+    assert seen[-1] == (1, 5)
+    seen.clear()
+    model(**given)
+    assert set(seen) == {(7, 30)}
+
+
+def test_a_text_sees_its_own_words_alone(tmp_path):
+    model, given = opened(tmp_path, "bert"), batch()
+    other = {name: value.clone() for name, value in given.items()}
+    other["input_ids"][3] = torch.where(given["attention_mask"][3].bool(), 41, 0)
+    with short_attention(model), unpadded(model), torch.no_grad():
+        before, after = model(**given).logits, model(**other).logits
+    same = [torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+    assert same == [True, True, True, False, True, True, True]
+
+
+def test_rows_come_back_as_they_were_with_zeros_for_padding():
+    mask = batch()["attention_mask"]
+    rows, values = Rows(mask), torch.randn(*mask.shape, 3)
+    long = rows.together(values)
+    assert long.shape == (1, 96, 3)
+    assert torch.equal(rows.apart(long), values * mask[..., None])
+    assert sorted(length for group in rows.groups for length in [group.longest] * group.rows) != sorted(LENGTHS)
+    assert sum(group.end - group.begin for group in rows.groups) == sum(LENGTHS)
+
+
+@pytest.mark.parametrize("family", READERS)
+def test_the_trial_says_so(family, tmp_path):
+    model = opened(tmp_path, family).train()
+    model.config.pad_token_id = 0
+    assert can_go_unpadded(model)
+    assert model.training
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_not_where_layers_see_a_part_of_the_text(tmp_path):
+    assert not can_go_unpadded(opened(tmp_path, "modernbert"))
+    small = MistralConfig(
+        vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, pad_token_id=0, sliding_window=8,
+    )  # fmt: skip
+    assert not can_go_unpadded(MistralForSequenceClassification(small))
+    small.sliding_window = None
+    small.layer_types = None
+    assert can_go_unpadded(MistralForSequenceClassification(small))
+
+
+def test_not_where_a_decoder_asks_an_encoder_or_the_first_layer_learns_nothing(tmp_path):
+    assert not can_go_unpadded(opened(tmp_path / "t5", "t5"))
+    frozen = opened(tmp_path / "bert", "bert")
+    frozen.bert.encoder.layer[0].requires_grad_(False)
+    assert not can_go_unpadded(frozen)
+
+
+def test_not_where_tokens_are_mixed_beside_attention(tmp_path):
+    model = opened(tmp_path, "bert")
+    mixing = model.bert.encoder.layer[0].output.dense
+    mixing.register_forward_hook(lambda module, given, output: output + output.mean(dim=1, keepdim=True))
+    assert not can_go_unpadded(model)
+
+
+def test_a_way_without_padding_is_prepared_and_left(tmp_path):
+    model, given = opened(tmp_path, "bert"), batch()
+    seen = []
+    model.bert.encoder.layer[0].output.dense.register_forward_hook(lambda *told: seen.append(told[2].shape[0]))
+    with prepared(model, Way("float32", "plain", unpadded=True), CPU):
+        model(**given)
+    model(**given)
+    assert seen == [1, 7]
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_pieces_hold_as_many_tokens_as_they_may(padded):
+    lengths = [8 + place % 53 for place in range(200)]
+    batches = Batches(lengths, 100, 1, "cpu", padded=padded)
+    for one in batches:
+        pieces = [[lengths[row] for row in piece] for piece in batches.pieces(one)]
+        tokens = [len(piece) * max(piece) if padded else sum(piece) for piece in pieces]
+        assert max(tokens) <= 1024
+        assert batches.cost(one) == sum(tokens) + 96 * len(pieces)
+        assert padded or len(pieces) == -(-sum(map(sum, pieces)) // 1024)
+        assert sorted(row for piece in batches.pieces(one) for row in piece) == sorted(one)
