@@ -174,6 +174,7 @@ def test_what_does_not_pay_is_not_tried(bert, tmp_path, monkeypatch):
     monkeypatch.setattr(frozen, "_tried", lambda *given: pytest.fail("tried"))
     assert layers_kept(bert, tmp_path, reading(times=1)) == 0
     assert layers_kept(bert, tmp_path, wanted=False) == 0
+    monkeypatch.setattr(bert, "to", lambda kind: bert)
     assert layers_kept(bert, tmp_path, device=Device("mps", "float32", 1, "test")) == 0
     monkeypatch.setattr(frozen, "_LEAST_SPARED", sum(map(len, TEXTS)) + 1)
     assert layers_kept(bert, tmp_path) == 0

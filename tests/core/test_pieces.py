@@ -37,7 +37,8 @@ def trained(request, tmp_path, monkeypatch):
     kind, split, columns, folder = request.param(tmp_path / "base")
     task = find(kind)
 
-    def train(tokens, fixed, parts=1):
+    def train(tokens, fixed, parts=1, *, padded=True):
+        monkeypatch.setattr("core.training.ways.can_go_unpadded", lambda model: not padded)
         monkeypatch.setattr(batching, "_MOST", {"cpu": tokens})
         monkeypatch.setattr(batching, "_FIXED", {"cpu": fixed})
         spec = build(
@@ -55,10 +56,10 @@ def trained(request, tmp_path, monkeypatch):
         monkeypatch.setattr(
             task, "collate", lambda *given: lambda rows: seen.append(len(rows)) or collate(rows), raising=True
         )
-        place = tmp_path / f"{tokens}-{fixed}-{parts}"
+        place = tmp_path / f"{tokens}-{fixed}-{parts}-{padded}"
         place.mkdir()
         given = (task, model, tokenizer, split, spec, CPU, place, lambda event: None, Signals(bool, bool))
-        fit(*given, Keeping(parts=parts))
+        assert fit(*given, Keeping(parts=parts)).way["unpadded"] is not padded
         return {name: weight.detach().clone() for name, weight in model.named_parameters()}, len(seen)
 
     return train
@@ -70,6 +71,15 @@ def test_the_weights_are_the_same_but_for_rounding(trained):
     for tokens, fixed, parts in ((20, 0, 1), (10_000, 0, 1), (1_000, 10_000, 10)):
         pieces, cut = trained(tokens, fixed, parts)
         assert cut >= as_one + 6
+        assert all(torch.allclose(pieces[name], weight, atol=2e-5) for name, weight in whole.items())
+
+
+@pytest.mark.parametrize("trained", [labelled, written], indirect=True)
+def test_the_weights_are_the_same_without_padding(trained):
+    whole, as_one = trained(10_000, 10_000)
+    for tokens, fixed in ((20, 0), (10_000, 0)):
+        pieces, cut = trained(tokens, fixed, padded=False)
+        assert (cut == as_one) is (tokens == 10_000)
         assert all(torch.allclose(pieces[name], weight, atol=2e-5) for name, weight in whole.items())
 
 
