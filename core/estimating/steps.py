@@ -197,7 +197,9 @@ class _Plan:
         # A result that is taught further is judged before its first step, too.
         first = int(spec.model.source == "run")
         self.validations = first + -(-self.steps // steps_between(self.steps, spec.epochs, held_out))
-        all_batches = Batches(lengths, together, spec.seed, kind, beside=way.beside, padded=not way.unpadded)
+        all_batches = Batches(
+            lengths, together, spec.seed, kind, beside=way.beside, padded=not way.unpadded, shared=way.shared
+        )
         found = list(all_batches)
         self.batches, self.pieces = len(found), all_batches.pieces
         costs = [all_batches.cost(batch) for batch in found]

@@ -58,8 +58,7 @@ def attend(
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     together = rows_now(query)
-    longest = max(group.longest for group in together.groups) if together else key.shape[2]
-    plain = longest <= LONGEST and dropout == 0 and query.device.type == "cpu"
+    plain = (together.longest if together else key.shape[2]) <= LONGEST and dropout == 0 and query.device.type == "cpu"
     plain = plain and more.get("softcap") is None and more.get("cache") is None
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
     bias = more.get("position_bias")
@@ -69,7 +68,9 @@ def attend(
         mask = None if causal else mask
         if plain:
             return _products(module, query, key, value, mask, scaling, causal=causal, bias=bias)
-        given = {"dropout": dropout, "scaling": scaling, "is_causal": causal, **more}
+        if causal and key.shape[2] > query.shape[2]:
+            mask = _looking_back(query.shape[2], key.shape[2])[None, None]
+        given = {"dropout": dropout, "scaling": scaling, "is_causal": causal and mask is None, **more}
         return sdpa_attention_forward(module, query, key, value, mask, **given)[0]
 
     if together:
@@ -92,12 +93,18 @@ def _products(
     if mask is not None:
         scores = scores + (_added(mask, scores.dtype) if mask.dtype == torch.bool else mask)
     elif causal and query.shape[2] > 1:
-        below = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
-        scores = scores + _added(below, scores.dtype)
+        scores = scores + _added(_looking_back(*scores.shape[-2:]), scores.dtype)
     if bias is not None:
         scores = scores + bias
     shares = torch.softmax(scores, dim=-1)
     return torch.matmul(shares, value).transpose(1, 2).contiguous()
+
+
+def _looking_back(asking: int, seen: int) -> Any:
+    """What each of the last tokens may see of all: itself and what is before it."""
+    import torch
+
+    return torch.ones(asking, seen, dtype=torch.bool).tril(seen - asking)
 
 
 def _added(allowed: Any, dtype: Any) -> Any:

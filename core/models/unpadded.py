@@ -30,36 +30,51 @@ class Rows:
 
     Args:
         mask: of shape (rows, tokens), 1 where there is a token.
+        shared: tokens with which all of these rows begin, and which are in the long row once. Every row has more.
 
     Attributes:
+        count: of the rows.
         tokens: of the long row, with what fills it up.
-        groups: rows for attention, in their order in the long row.
+        longest: tokens of the longest row.
+        groups: rows for attention, in their order in the long row, behind what is shared.
     """
 
-    def __init__(self, mask: "Tensor") -> None:
+    def __init__(self, mask: "Tensor", shared: int = 0) -> None:
         import torch
 
-        self.shape = tuple(mask.shape)
-        kept, lengths = mask.bool(), mask.sum(1)
+        self.count, self.shared, own = len(mask), shared, mask[:, shared:]
+        self._shape = tuple(own.shape)
+        kept, lengths = own.bool(), own.sum(1)
         order = torch.argsort(lengths, stable=True)
-        numbers = torch.arange(mask.numel()).view(self.shape)[order]
+        numbers = torch.arange(own.numel()).view(self._shape)[order]
         self._places = numbers[kept[order]]
         used = len(self._places)
-        self.tokens = -(-used // _MULTIPLE) * _MULTIPLE
-        self._back = torch.full((mask.numel(),), used)
+        self.tokens = -(-(shared + used) // _MULTIPLE) * _MULTIPLE
+        self._back = torch.full((own.numel(),), used)
         self._back[self._places] = torch.arange(used)
-        self.groups = list(_groups([int(lengths[row]) for row in order]))
+        self.groups = list(_groups([int(lengths[row]) for row in order], shared))
+        self.longest = shared + max(group.longest for group in self.groups)
 
     def together(self, values: "Tensor") -> "Tensor":
         """Values of shape (rows, tokens, …) as one long row."""
-        flat = values.reshape(-1, *values.shape[2:])
-        taken = _gathered(flat, self._places, self._back)
+        import torch
+
+        own = values[:, self.shared :]
+        taken = _gathered(own.reshape(-1, *own.shape[2:]), self._places, self._back)
+        if self.shared:
+            taken = torch.cat([values[0, : self.shared], taken])
         return _filled(taken, self.tokens)[None]
 
     def apart(self, values: "Tensor") -> "Tensor":
         """The long row as rows again."""
-        flat = _spread(values[0, : len(self._places)], self._back, self._places)
-        return flat.view(*self.shape, *values.shape[2:])
+        import torch
+
+        own = values[0, self.shared : self.shared + len(self._places)]
+        laid = _spread(own, self._back, self._places).view(*self._shape, *values.shape[2:])
+        if not self.shared:
+            return laid
+        begun = values[:, : self.shared].expand(self._shape[0], *([-1] * (values.dim() - 1)))
+        return torch.cat([begun, laid], dim=1)
 
 
 class Group:
@@ -107,19 +122,29 @@ def attended(rows: Rows, query: "Tensor", key: "Tensor", value: "Tensor", attend
 
     Args:
         attend: from query, key, value and mask of a group to its attention, of shape (rows, tokens, heads, numbers).
+            What is shared comes before the group's own keys and values.
     """
     import torch
 
-    found = [
-        group.together(attend(group.apart(query), group.apart(key), group.apart(value), group.mask))
-        for group in rows.groups
-    ]
+    begun = [values[:, :, : rows.shared] for values in (query, key, value)]
+    found = [attend(*begun, None)[0]] if rows.shared else []
+    for group in rows.groups:
+        asked, *seen = (group.apart(values) for values in (query, key, value))
+        if rows.shared:
+            before = (values.expand(group.rows, -1, -1, -1) for values in begun[1:])
+            seen = [torch.cat(both, dim=2) for both in zip(before, seen, strict=True)]
+        found.append(group.together(attend(asked, *seen, group.mask)))
     return _filled(torch.cat(found), rows.tokens)[None]
 
 
 @contextmanager
-def unpadded(model: Any) -> Iterator[None]:
-    """While this lasts, the model computes no padding. Its attention has to be that of `core.models.attention`."""
+def unpadded(model: Any, shared: int = 0) -> Iterator[None]:
+    """While this lasts, the model computes no padding. Its attention has to be that of `core.models.attention`.
+
+    Args:
+        shared: tokens with which all texts begin: they are computed once for a batch that does begin with them. For
+            models that read from left to right.
+    """
     from core.models.adapting import layer_stacks
 
     layers = model.get_submodule(layer_stacks(model)[0])
@@ -127,7 +152,10 @@ def unpadded(model: Any) -> Iterator[None]:
     def look(module: Any, given: Any, named: dict[str, Any]) -> None:
         mask: Any = named.get("attention_mask")
         several = mask is not None and mask.dim() == 2 and len(mask) > 1
-        _now.rows = Rows(mask) if several and not bool(mask.all()) else None
+        _now.rows = None
+        if several:
+            begun = shared if shared and _all_begin_alike(named.get("input_ids"), mask, shared) else 0
+            _now.rows = Rows(mask, begun) if begun or not bool(mask.all()) else None
 
     def enter(module: Any, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
         rows = getattr(_now, "rows", None)
@@ -137,7 +165,7 @@ def unpadded(model: Any) -> Iterator[None]:
             given = (rows.together(given[0]), *given[1:])
         turned = named.get("position_embeddings")
         if turned is not None:
-            whole = (each.expand(rows.shape[0], *each.shape[1:]) for each in turned)
+            whole = (each.expand(rows.count, *each.shape[1:]) for each in turned)
             named = named | {"position_embeddings": tuple(rows.together(each) for each in whole)}
         return given, named
 
@@ -158,8 +186,10 @@ def unpadded(model: Any) -> Iterator[None]:
         _now.rows = None
 
 
-def can_go_unpadded(model: Any) -> bool:
+def can_go_unpadded(model: Any, *, sharing: bool = False) -> bool:
     """Whether a model computes the same without padding: by trying it on two short texts, with 32-bit weights.
+
+    `sharing`: and with the beginning that they share computed once.
 
     Not where layers see a part of the text alone (such a part may be longer than what is tried), where a decoder asks
     an encoder, or where the first layer learns nothing: then `core.training.frozen` spares more.
@@ -178,8 +208,9 @@ def can_go_unpadded(model: Any) -> bool:
         return False
     highest = min(64, model.get_input_embeddings().num_embeddings) - 1
     ids = torch.randint(1, highest, (2, _TRIED), generator=torch.Generator().manual_seed(_TRIED))
-    mask = torch.ones_like(ids)
+    mask, alike = torch.ones_like(ids), _TRIED // 3 if sharing else 0
     mask[0, _TRIED // 2 :] = 0
+    ids[0, :alike] = ids[1, :alike]
     ids[mask == 0] = model.config.pad_token_id or 0
     was_training, found = model.training, []
     model.eval()
@@ -187,7 +218,7 @@ def can_go_unpadded(model: Any) -> bool:
         # A family that takes no part of this says so by an error.
         with suppress(ValueError, RuntimeError, TypeError, AttributeError, IndexError), torch.no_grad():
             with short_attention(model):
-                for how in (nullcontext(), unpadded(model)):
+                for how in (nullcontext(), unpadded(model, alike)):
                     with how:
                         logits = model(input_ids=ids, attention_mask=mask).logits
                         found.append(logits[mask.bool()] if logits.dim() > 2 else logits)
@@ -197,9 +228,20 @@ def can_go_unpadded(model: Any) -> bool:
     return False
 
 
-def _groups(lengths: list[int]) -> Iterator[Group]:
-    """Rows sorted by length, the shortest first, in groups of about equal length."""
-    begin = token = 0
+def _all_begin_alike(ids: Any, mask: "Tensor", shared: int) -> bool:
+    """Whether each row has more tokens than these and begins with them."""
+    if ids is None or ids.shape != mask.shape or ids.shape[1] <= shared:
+        return False
+    return bool(mask[:, : shared + 1].all() and (ids[:, :shared] == ids[0, :shared]).all())
+
+
+def _groups(lengths: list[int], token: int) -> Iterator[Group]:
+    """Rows sorted by length, the shortest first, in groups of about equal length.
+
+    Args:
+        token: of the long row, at which the first begins.
+    """
+    begin = 0
     while begin < len(lengths):
         end = begin
         while end < len(lengths) and lengths[begin] >= _ALIKE * lengths[end]:

@@ -65,7 +65,7 @@ def rows_together(
     fixed, least = _updating_seconds(model, device), dict.fromkeys(sizes, float("inf"))
     with torch.random.fork_rng(devices=cards(device)), prepared(model, way, device):
         for rows in sizes * _ROUNDS:
-            tried = pieces_of(usual_rows(train, rows), device, padded=not way.unpadded)
+            tried = pieces_of(usual_rows(train, rows), device, way)
             seconds = sum(step_seconds(model, collate(piece), loss, way, device, timed=1) for piece in tried)
             least[rows] = min(least[rows], (fixed + seconds) / rows)
     return next(rows for rows in sizes if least[rows] <= _FASTER * min(least.values()))
@@ -122,7 +122,7 @@ def beside_tokens(
     tried: list[tuple[int, float]] = []
     with torch.random.fork_rng(devices=cards(device)), prepared(model, way, device):
         for some in (usual_rows(train, 1), usual_rows(train, rows)):
-            (piece,) = pieces_of(some, device)[:1]
+            (piece,) = pieces_of(some, device, way)[:1]
             seconds = step_seconds(model, collate(piece), loss, way, device)
             tried.append((len(piece) * max(len(row["input_ids"]) for row in piece), seconds))
     (few, fast), (many, slow) = tried
@@ -159,8 +159,9 @@ def usual_rows(train: "Dataset", rows: int) -> list[dict[str, Any]]:
     return [train[order[(2 * place + 1) * len(order) // (2 * rows)]] for place in range(rows)]
 
 
-def pieces_of(rows: Sequence[dict[str, Any]], device: Device, *, padded: bool = True) -> list[list[dict[str, Any]]]:
+def pieces_of(rows: Sequence[dict[str, Any]], device: Device, way: Way) -> list[list[dict[str, Any]]]:
     """Encoded rows in the pieces in which a run computes them as a batch, without what models are not given."""
-    together = Batches([row["length"] for row in rows], len(rows), 0, device.kind, padded=padded)
+    lengths = [row["length"] for row in rows]
+    together = Batches(lengths, len(rows), 0, device.kind, padded=not way.unpadded, shared=way.shared)
     bare = [{name: value for name, value in row.items() if name != "length"} for row in rows]
     return [[bare[place] for place in piece] for piece in together.pieces(range(len(rows)))]

@@ -30,6 +30,7 @@ class Batches:
         parts: a piece has so many times fewer tokens than a usual batch, or than it may have, where memory ran out.
         beside: what a piece takes beside its tokens, in tokens, where that was measured; 0 for what is usual.
         padded: whether all rows of a piece take as many tokens as its longest.
+        shared: where they don't, tokens with which all rows begin, which a piece takes once.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class Batches:
         beside: int = 0,
         *,
         padded: bool = True,
+        shared: int = 0,
     ) -> None:
-        self._lengths, self._seed, self._padded, self.epoch = lengths, seed, padded, 0
+        self._lengths, self._seed, self.epoch = lengths, seed, 0
+        self._padded, self._shared = padded, shared
         self._count = -(-len(lengths) // together)
         self._fixed, self._most = beside or _FIXED[kind], _MOST.get(kind, together * max(lengths))
         if parts > 1:
@@ -77,7 +80,13 @@ class Batches:
     def cost(self, batch: Sequence[int]) -> int:
         """What a batch takes, in tokens: those of its pieces with their padding, and what a piece takes beside them."""
         lengths = [[self._lengths[row] for row in piece] for piece in self.pieces(batch)]
-        return sum(self._fixed + (len(piece) * piece[-1] if self._padded else sum(piece)) for piece in lengths)
+        return sum(self._fixed + self._tokens(piece) for piece in lengths)
+
+    def _tokens(self, lengths: list[int]) -> int:
+        """Of a piece, the longest row last."""
+        if self._padded:
+            return len(lengths) * lengths[-1]
+        return sum(lengths) - (len(lengths) - 1) * self._shared
 
     def _ends(self, order: list[int]) -> list[int]:
         """Where to cut rows that are sorted by length, such that all pieces together cost the least."""
@@ -85,9 +94,9 @@ class Batches:
         lengths = [max(1, self._lengths[row]) for row in order]
         for end in range(1, len(order) + 1):
             found: list[tuple[int, int]] = []
-            tokens = 0
+            tokens = 0 if self._padded else self._shared
             for begin in range(end - 1, -1, -1):
-                tokens += lengths[end - 1] if self._padded else lengths[begin]
+                tokens += lengths[end - 1] if self._padded else lengths[begin] - self._shared
                 # A piece that ends here has no more tokens than it may have.
                 if found and tokens > self._most:
                     break

@@ -136,8 +136,16 @@ def fit(
         else:
             way = chosen_way(model, collate, train, loss, device, spec, keeping.parts)
     rows = way.rows or spec.batch_size
-    lengths, padded = train["length"][:], not way.unpadded
-    batches = Batches(lengths, rows, spec.seed, device.kind, keeping.parts, way.beside, padded=padded)
+    batches = Batches(
+        train["length"][:],
+        rows,
+        spec.seed,
+        device.kind,
+        keeping.parts,
+        way.beside,
+        padded=not way.unpadded,
+        shared=way.shared,
+    )
     learned = Learned(loss, wanted(train) / len(batches))
     steps = len(batches) * spec.epochs
     between = steps_between(steps, spec.epochs, len(validation) / len(train))

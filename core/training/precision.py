@@ -45,6 +45,7 @@ class Way:
         compiled: whether `torch.compile` computes the model, see `core.training.compiling`.
         recomputed: whether each layer is computed once more when it is learned from, instead of being remembered.
         unpadded: whether texts of different length are computed without padding, see `core.models.unpadded`.
+        shared: tokens with which all texts begin, where those are computed once for a piece.
     """
 
     weights: Literal["float32", "autocast", "bfloat16"] = "float32"
@@ -57,6 +58,7 @@ class Way:
     compiled: bool = False
     recomputed: bool = False
     unpadded: bool = False
+    shared: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -138,7 +140,7 @@ def prepared(model: Any, way: Way, device: Device, *, forget: bool = False) -> I
         if way.attention == "plain":
             until_then.enter_context(short_attention(model))
         if way.unpadded:
-            until_then.enter_context(unpadded(model))
+            until_then.enter_context(unpadded(model, way.shared))
         rounded = Rounded(model, forget=forget) if way.weights == "bfloat16" else Unrounded()
         until_then.callback(rounded.end)
         if not getattr(model, "is_quantized", False):

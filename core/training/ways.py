@@ -16,6 +16,8 @@ from core.training.precision import Way, choose, without_trial
 
 # Rows that a trial of the ways to compute may use.
 _ROWS_TRIED = 64
+# Tokens with which all texts begin, from which on it is worth computing them once.
+_WORTH_SHARING = 8
 
 
 def chosen_way(
@@ -31,6 +33,9 @@ def chosen_way(
     # Rows that hold several texts already have no mask.
     if way.attention == "plain" and "attention_mask" in train.column_names:
         way = replace(way, unpadded=can_go_unpadded(model))
+        begun = common_start(train) if way.unpadded else 0
+        if begun >= _WORTH_SHARING and can_go_unpadded(model, sharing=True):
+            way = replace(way, shared=begun)
     if parts > 1:
         return _sparing(way, device, parts)
     if spec.larger_batches:
@@ -43,7 +48,7 @@ def chosen_way(
     if device.kind != "cuda":
         return way
     steps = math.ceil(len(train) / rows) * spec.epochs
-    (piece,) = pieces_of(usual_rows(train, rows), device)[:1]
+    (piece,) = pieces_of(usual_rows(train, rows), device, way)[:1]
     return replace(way, compiled=pays(model, collate(piece), loss, way, device, steps))
 
 
@@ -70,6 +75,22 @@ def _sparing(way: Way, device: Device, parts: int) -> Way:
     if parts == 1 or device.kind != "cuda":
         return way
     return replace(way, compiled=False, recomputed=True)
+
+
+def common_start(train: Any) -> int:
+    """Tokens with which all encoded rows begin; each row has more than those."""
+    import numpy as np
+
+    chunks = [chunk for chunk in train.data.column("input_ids").chunks if len(chunk)]
+    offsets = [chunk.offsets.to_numpy() for chunk in chunks]
+    values = [chunk.values.to_numpy() for chunk in chunks]
+    shortest, found = min(int(np.diff(each).min()) for each in offsets), 0
+    while found < shortest - 1:
+        first = values[0][offsets[0][0] + found]
+        if not all((some[each[:-1] + found] == first).all() for some, each in zip(values, offsets, strict=True)):
+            break
+        found += 1
+    return found
 
 
 def _longer_rows(train: Any) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ def trained(request, tmp_path, monkeypatch):
     task = find(kind)
 
     def train(tokens, fixed, parts=1, *, padded=True):
-        monkeypatch.setattr("core.training.ways.can_go_unpadded", lambda model: not padded)
+        monkeypatch.setattr("core.training.ways.can_go_unpadded", lambda model, **how: not padded)
         monkeypatch.setattr(batching, "_MOST", {"cpu": tokens})
         monkeypatch.setattr(batching, "_FIXED", {"cpu": fixed})
         spec = build(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from datasets import Dataset, List, Value, concatenate_datasets
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -10,10 +11,12 @@ from transformers import (
 )
 
 from core.device import Device
+from core.models.adapting import layer_stacks
 from core.models.attention import LONGEST, short_attention
 from core.models.unpadded import Rows, can_go_unpadded, unpadded
 from core.training.batching import Batches
 from core.training.precision import Way, prepared
+from core.training.ways import common_start
 from tests.ways import MODELS
 
 READERS = ("bert", "distilbert", "roberta", "electra", "qwen2")
@@ -29,13 +32,14 @@ def opened(tmp_path, family, kind=AutoModelForSequenceClassification):
     return model
 
 
-def batch(lengths=LENGTHS, *, left=False):
+def batch(lengths=LENGTHS, *, left=False, shared=0):
     ids = torch.full((len(lengths), max(lengths)), 0)
     mask = torch.zeros_like(ids)
     for row, length in enumerate(lengths):
         place = slice(-length, None) if left else slice(0, length)
         ids[row, place] = torch.randint(5, 40, (length,), generator=torch.Generator().manual_seed(row))
         mask[row, place] = 1
+    ids[:, :shared] = torch.arange(shared) + 5
     return {"input_ids": ids, "attention_mask": mask}
 
 
@@ -49,10 +53,10 @@ def learned(model, given):
     return wanted.detach(), gradients
 
 
-def both(model, given):
+def both(model, given, shared=0):
     with short_attention(model):
         usual = learned(model, given)
-        with unpadded(model):
+        with unpadded(model, shared):
             found = learned(model, given)
     return zip(found, usual, strict=True)
 
@@ -78,6 +82,33 @@ def test_texts_too_long_for_plain_products_too(family, kind, tmp_path, monkeypat
     assert max(LENGTHS) < LONGEST
     for found, usual in both(opened(tmp_path, family, kind), batch()):
         torch.testing.assert_close(found, usual, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", WRITERS)
+@pytest.mark.parametrize("longest", [16, 256])
+@pytest.mark.parametrize("lengths", [(9, 30, 12, 12, 17), (11, 11, 11)])
+def test_what_all_texts_begin_with_is_computed_once(family, longest, lengths, tmp_path, monkeypatch):
+    monkeypatch.setattr("core.models.attention.LONGEST", longest)
+    model, seen = opened(tmp_path, family, AutoModelForCausalLM), []
+    layer = model.get_submodule(layer_stacks(model)[0])[0]
+    layer.register_forward_hook(lambda module, given, output: seen.append(given[0].shape[1]))
+    given = batch(lengths, shared=8)
+    for found, usual in both(model, given, 8):
+        torch.testing.assert_close(found, usual, rtol=1e-4, atol=1e-6)
+    alone = 8 + sum(lengths) - 8 * len(lengths)
+    assert seen == [max(lengths), -(-alone // 32) * 32]
+
+
+@pytest.mark.parametrize("given", [batch((9, 30, 12)), batch((9, 8, 12), shared=8), batch((9, 30, 12), left=True)])
+def test_texts_that_do_not_begin_alike_are_computed_each(given, tmp_path):
+    for found, usual in both(opened(tmp_path, "llama", AutoModelForCausalLM), given, 8):
+        torch.testing.assert_close(found, usual, rtol=1e-4, atol=1e-6)
+
+
+def test_a_beginning_is_shared_by_models_that_look_back_alone(tmp_path):
+    writes = opened(tmp_path / "a", "llama", AutoModelForCausalLM)
+    assert can_go_unpadded(writes, sharing=True)
+    assert not can_go_unpadded(opened(tmp_path / "b", "bert"), sharing=True)
 
 
 def test_layers_compute_tokens_alone(tmp_path):
@@ -162,6 +193,27 @@ def test_a_way_without_padding_is_prepared_and_left(tmp_path):
         model(**given)
     model(**given)
     assert seen == [1, 7]
+
+
+@pytest.mark.parametrize("rows", [
+    [[1, 2, 3, 4], [1, 2, 3], [1, 2, 5, 6]], [[1, 2, 3]] * 3, [[1, 2]], [[7, 1], [8, 1]],
+])  # fmt: skip
+def test_what_all_rows_begin_with_is_found(rows):
+    train = Dataset.from_dict({"input_ids": rows}).cast_column("input_ids", List(Value("int32")))
+    assert common_start(train) == {3: 2, 1: 1, 2: 0}[len(rows)]
+    parted = concatenate_datasets([train.select([place]).flatten_indices() for place in range(len(rows))])
+    assert common_start(parted) == common_start(train)
+
+
+def test_what_is_shared_counts_once_for_a_piece():
+    lengths = [40 + place for place in range(50)]
+    usual = Batches(lengths, 50, 1, "cpu", padded=False)
+    sharing = Batches(lengths, 50, 1, "cpu", padded=False, shared=30)
+    (one,) = sharing
+    pieces = [[lengths[row] - 30 for row in piece] for piece in sharing.pieces(one)]
+    assert max(30 + sum(piece) for piece in pieces) <= 1024
+    assert sharing.cost(one) == sum(30 + 96 + sum(piece) for piece in pieces)
+    assert len(pieces) < len(usual.pieces(one))
 
 
 @pytest.mark.parametrize("padded", [True, False])
