@@ -1,12 +1,12 @@
 """Where to compute and in which precision: chosen once per process, by measuring, and recorded with the reason."""
 
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+from core.cores import usable_cores
 from core.settings import thread_limit
 
 Precision = Literal["float32", "bfloat16"]
@@ -38,9 +38,8 @@ class Device:
 
 
 def usable_threads() -> int:
-    """Processor cores that this process may run on, and not more than `OMP_NUM_THREADS` where that is set."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, thread_limit() or cores)
+    """Processor cores that this process may use, and not more than `OMP_NUM_THREADS` where that is set."""
+    return usable_cores(asked=thread_limit())
 
 
 def has_cuda_driver() -> bool:

@@ -7,6 +7,8 @@ from typing import Literal
 
 import platformdirs
 
+from core.cores import usable_cores
+
 _SAVES = "TUNING_FORK_SECONDS_BETWEEN_SAVES"
 MEBIBYTE = 2**20
 GIBIBYTE = 2**30
@@ -148,9 +150,9 @@ def child_environment(settings: Settings, *, online: bool = False, computes: boo
     passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     kept = _MEMORY if computes else _LITTLE_MEMORY
     passed["GLIBC_TUNABLES"] = ":".join(f"glibc.malloc.{setting}" for setting in kept)
-    if not computes:
-        threads = str(min(thread_limit() or _FEW_THREADS, _FEW_THREADS))
-        passed |= {"OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
+    cores = usable_cores(asked=thread_limit())
+    threads = str(cores if computes else min(cores, _FEW_THREADS))
+    passed |= {"OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
     return passed | {
         "HOME": str(settings.home / "cache"),
         "HF_HOME": str(settings.home / "cache" / "huggingface"),

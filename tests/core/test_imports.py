@@ -7,7 +7,20 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"torch", "transformers", "peft", "datasets", "sklearn", "evaluate", "accelerate"}
 
 # What each part of core may import from core. The ground floor may import the ground floor.
-GROUND = {"settings", "errors", "spec", "events", "device", "files", "processes", "quiet", "logs", "redacting", "room"}
+GROUND = {
+    "settings",
+    "errors",
+    "spec",
+    "events",
+    "device",
+    "files",
+    "processes",
+    "cores",
+    "quiet",
+    "logs",
+    "redacting",
+    "room",
+}
 ALLOWED = {
     "hub": GROUND,
     "data": GROUND | {"hub"},

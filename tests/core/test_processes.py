@@ -76,15 +76,14 @@ def test_only_who_computes_keeps_its_memory_in_large_pieces(computes, tmp_path):
         child.wait()
 
 
-@pytest.mark.parametrize(("allowed", "threads"), [("64", "4"), ("", "4"), ("1", "1")])
-def test_who_reads_has_few_threads_on_a_machine_of_many_cores(allowed, threads, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("allowed", "reads", "computes"), [("64", "4", "16"), ("", "4", "16"), ("1", "1", "1")])
+def test_who_reads_has_few_threads_on_a_machine_of_many_cores(allowed, reads, computes, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", allowed)
-    reads = child_environment(Settings(home=tmp_path))
-    assert reads["OMP_NUM_THREADS"] == reads["RAYON_NUM_THREADS"] == threads
-    assert reads["GLIBC_TUNABLES"] == "glibc.malloc.arena_max=4"
-    computes = child_environment(Settings(home=tmp_path), computes=True)
-    assert computes["OMP_NUM_THREADS"] == allowed
-    assert "RAYON_NUM_THREADS" not in computes
+    monkeypatch.setattr("core.settings.usable_cores", lambda asked: min(asked or 16, 16))
+    for working, threads in ((False, reads), (True, computes)):
+        environment = child_environment(Settings(home=tmp_path), computes=working)
+        assert environment["OMP_NUM_THREADS"] == environment["RAYON_NUM_THREADS"] == threads
+        assert (environment["GLIBC_TUNABLES"] == "glibc.malloc.arena_max=4") is not working
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries read no such settings")
