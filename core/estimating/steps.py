@@ -141,6 +141,9 @@ def step_some(
         row = _READ * plan.seconds(marks.seconds) / (plan.all_rows * spec.epochs)
         few = _some(validation, int(_SECONDS_READING / row))
         begin = monotonic()
+        # What sets things up is done once in a run.
+        judge_of(task, _some(validation, 1), collate, loss, device, way, 1)(trainer)
+        preparing, begin = preparing + monotonic() - begin, monotonic()
         judge_of(task, few, collate, loss, device, way, 1)(trainer)
         validating = more_judged * len(validation) / len(few) * (monotonic() - begin)
         kept_bytes = share * files.folder_bytes(folder / frozen.FOLDER) if kept else 0
@@ -205,7 +208,9 @@ class _Plan:
         costs = [all_batches.cost(batch) for batch in found]
         order = sorted(range(len(found)), key=costs.__getitem__)
         places = [order[int(place * len(order))] for place in _PLACES]
-        self._places = [order[-1], order[-1], *dict.fromkeys(places)]
+        others = list(dict.fromkeys(places))
+        # Twice: a shape that is new is set up first, and most of a run's are not.
+        self._places, self._once = [order[-1], order[-1], *others, *others], 2 + len(others)
         self._chosen = [found[place] for place in self._places]
         self._costs, self._all_costs = [costs[place] for place in self._places], more * sum(costs)
         self.rows = sorted({row for batch in self._chosen for row in batch})
@@ -228,7 +233,7 @@ class _Plan:
     def seconds(self, measured: list[float]) -> float:
         """Of all steps of the run, from those of the steps that were made."""
         # The batch with most tokens stands for all only where no other was tried.
-        begin = min(2, len(measured) - 1)
+        begin = self._once if len(measured) > self._once + 1 else min(2, len(measured) - 1)
         for_a_token = sum(measured[begin:]) / sum(self._costs[begin : len(measured)])
         setting_up = max(0.0, measured[0] - for_a_token * self._costs[0])
         return setting_up + for_a_token * self._all_costs * self._epochs

@@ -58,7 +58,7 @@ def test_a_real_process_measures_all_and_leaves_nothing(place, body):
     assert found.seconds == pytest.approx(sum(found.parts.values()), abs=0.2)
     assert not found.at_least
     assert found.range[0] < found.seconds < found.range[1]
-    assert (found.steps, found.measured) == (3 * 11, 7)
+    assert (found.steps, found.measured) == (3 * 11, 12)
     assert found.memory_bytes > 100 * 2**20
     assert found.disk_bytes > 64 * 2**20
     assert not (place.home / "estimate").exists()
@@ -190,12 +190,17 @@ def test_steps_that_take_as_long_as_their_tokens_are_told_exactly():
     assert plan.steps == 3 * 50
     first, second, *others = [batches.cost(batch) for batch in plan]
     assert first == second == max(tokens)
-    assert len(others) == 5
+    assert len(others) == 10
+    assert others[:5] == others[5:]
     times = [0.001 * count for count in (first, second, *others)]
     whole = 0.001 * 2 * 3 * sum(tokens)
     assert plan.seconds(times) == pytest.approx(whole)
     # The first step sets things up, which is done once; and time may not have sufficed for more.
     assert plan.seconds([times[0] + 4.0, *times[1:]]) == pytest.approx(whole + 4.0)
+    # A shape that is new takes longer; by then, most of a run's have been seen.
+    assert plan.seconds([*times[:2], *(each + 0.5 for each in times[2:7]), *times[7:]]) == pytest.approx(whole)
+    assert plan.seconds(times[:9]) == pytest.approx(whole)
+    assert plan.seconds(times[:8]) == pytest.approx(whole)
     assert plan.seconds(times[:2]) == pytest.approx(whole)
     assert plan.seconds(times[:1]) == pytest.approx(whole)
 
