@@ -173,6 +173,7 @@ def unpadded(model: Any, shared: int = 0) -> Iterator[None]:
         rows = getattr(_now, "rows", None)
         if rows is None:
             return output
+        _now.rows = None  # nobody else's attention is theirs
         return (rows.apart(output[0]), *output[1:]) if isinstance(output, tuple) else rows.apart(output)
 
     hooks = [model.register_forward_pre_hook(look, with_kwargs=True)]
@@ -194,38 +195,47 @@ def can_go_unpadded(model: Any, *, sharing: bool = False) -> bool:
     Not where layers see a part of the text alone (such a part may be longer than what is tried), where a decoder asks
     an encoder, or where the first layer learns nothing: then `core.training.frozen` spares more.
     """
+    was_training = model.training
+    try:
+        # A family that takes no part of this says so by an error.
+        with suppress(ValueError, RuntimeError, TypeError, AttributeError, LookupError):
+            return _sees_whole_texts(model) and _computes_the_same(model, sharing=sharing)
+    finally:
+        model.train(was_training)
+    return False
+
+
+def _sees_whole_texts(model: Any) -> bool:
+    from core.models.adapting import layer_stacks
+
+    config = model.config.to_dict() | model.config.get_text_config(decoder=True).to_dict()
+    parts = any(value for name, value in config.items() if _PART.search(name))
+    parts = parts or any(kind != "full_attention" for kind in config.get("layer_types") or ())
+    first = model.get_submodule(layer_stacks(model)[0])[0]
+    learns = any(weight.requires_grad for weight in first.parameters())
+    return learns and not parts and not model.config.is_encoder_decoder
+
+
+def _computes_the_same(model: Any, *, sharing: bool) -> bool:
     import torch
 
-    from core.models.adapting import layer_stacks
     from core.models.attention import short_attention
 
-    config = model.config.to_dict()
-    parts = any(value for name, value in config.items() if _PART.search(name)) or any(
-        kind != "full_attention" for kind in config.get("layer_types") or ()
-    )
-    first = model.get_submodule(layer_stacks(model)[0])[0]
-    if model.config.is_encoder_decoder or parts or not any(weight.requires_grad for weight in first.parameters()):
-        return False
     highest = min(64, model.get_input_embeddings().num_embeddings) - 1
     ids = torch.randint(1, highest, (2, _TRIED), generator=torch.Generator().manual_seed(_TRIED))
     mask, alike = torch.ones_like(ids), _TRIED // 3 if sharing else 0
     mask[0, _TRIED // 2 :] = 0
     ids[0, :alike] = ids[1, :alike]
     ids[mask == 0] = model.config.pad_token_id or 0
-    was_training, found = model.training, []
+    found = []
     model.eval()
-    try:
-        # A family that takes no part of this says so by an error.
-        with suppress(ValueError, RuntimeError, TypeError, AttributeError, IndexError), torch.no_grad():
-            with short_attention(model):
-                for how in (nullcontext(), unpadded(model, alike)):
-                    with how:
-                        logits = model(input_ids=ids, attention_mask=mask).logits
-                        found.append(logits[mask.bool()] if logits.dim() > 2 else logits)
-            return bool((found[0] - found[1]).norm() <= _ROUNDING * found[0].norm())
-    finally:
-        model.train(was_training)
-    return False
+    with torch.no_grad(), short_attention(model):
+        for how in (nullcontext(), unpadded(model, alike)):
+            with how:
+                logits = model(input_ids=ids, attention_mask=mask).logits
+                found.append(logits[mask.bool()] if logits.dim() > 2 else logits)
+    usual, alone = found
+    return bool((alone - usual).norm() <= _ROUNDING * usual.norm())
 
 
 def _all_begin_alike(ids: Any, mask: "Tensor", shared: int) -> bool:

@@ -185,6 +185,28 @@ def test_not_where_tokens_are_mixed_beside_attention(tmp_path):
     assert not can_go_unpadded(model)
 
 
+@pytest.mark.parametrize("broken", ["get_input_embeddings", "forward", "_can_set_attn_implementation"])
+def test_a_family_that_takes_no_part_of_it_keeps_its_padding(broken, tmp_path, monkeypatch):
+    model = opened(tmp_path, "bert").train()
+
+    def refuses(*given, **more):
+        raise NotImplementedError
+
+    monkeypatch.setattr(model, broken, refuses)
+    assert not can_go_unpadded(model)
+    assert model.training
+
+
+def test_nobody_else_s_attention_is_taken_apart(tmp_path):
+    model, other = opened(tmp_path / "a", "bert"), opened(tmp_path / "b", "bert")
+    alone = batch((64,))
+    with short_attention(other), torch.no_grad():
+        usual = other(**alone).logits
+        with short_attention(model), unpadded(model):
+            model(**batch((20, 30, 3)))
+            assert torch.equal(other(**alone).logits, usual)
+
+
 def test_a_way_without_padding_is_prepared_and_left(tmp_path):
     model, given = opened(tmp_path, "bert"), batch()
     seen = []
