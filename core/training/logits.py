@@ -8,6 +8,13 @@ from core.models.adapting import is_language_model
 from core.tasks._batches import IGNORED
 
 
+def guesses_everywhere(model: Any) -> bool:
+    """Whether a model that writes scores its vocabulary at all places, as its head is of a kind of its own."""
+    from torch.nn import Linear
+
+    return is_language_model(model) and type(model.get_output_embeddings()) is not Linear
+
+
 class Guesses:
     """Which places a model that writes shall guess at; for all other models it does nothing.
 
@@ -16,11 +23,9 @@ class Guesses:
     """
 
     def __init__(self, model: Any) -> None:
-        from torch.nn import Linear
-
-        head = model.get_output_embeddings() if is_language_model(model) else None
+        selects = is_language_model(model) and not guesses_everywhere(model)
         self._wanted: Any = None
-        self._hook = head.register_forward_pre_hook(self._selected) if type(head) is Linear else None
+        self._hook = model.get_output_embeddings().register_forward_pre_hook(self._selected) if selects else None
 
     @contextmanager
     def where(self, labels: Any) -> Iterator[None]:

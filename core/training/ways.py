@@ -12,6 +12,7 @@ from core.spec import TrainSpec
 from core.training import checkpoints
 from core.training.batch_size import Asked, beside_tokens, pieces_of, rows_together, usual_rows
 from core.training.compiling import pays
+from core.training.logits import guesses_everywhere
 from core.training.precision import Way, choose, without_trial
 
 # Rows that a trial of the ways to compute may use.
@@ -30,8 +31,9 @@ def chosen_way(
         parts: of a batch, as memory ran out before; then there are no other trials, and batches are not enlarged.
     """
     way = choose(model, collate, _longer_rows(train), loss, device)
-    # Rows that hold several texts already have no mask.
-    if way.attention == "plain" and "attention_mask" in train.column_names:
+    # Rows that hold several texts already have no mask. Scores of a vocabulary at each place of a short text that lies
+    # beside a long one would take far more memory than a piece may.
+    if way.attention == "plain" and "attention_mask" in train.column_names and not guesses_everywhere(model):
         way = replace(way, unpadded=can_go_unpadded(model))
         begun = common_start(train) if way.unpadded else 0
         if begun >= _WORTH_SHARING and can_go_unpadded(model, sharing=True):

@@ -14,6 +14,8 @@ from core.device import Device
 from core.models.adapting import layer_stacks
 from core.models.attention import LONGEST, short_attention
 from core.models.unpadded import Rows, can_go_unpadded, unpadded
+from core.spec import DataChoice, build
+from core.training import ways
 from core.training.batching import Batches
 from core.training.precision import Way, prepared
 from core.training.ways import common_start
@@ -249,3 +251,34 @@ def test_pieces_hold_as_many_tokens_as_they_may(padded):
         assert batches.cost(one) == sum(tokens) + 96 * len(pieces)
         assert padded or len(pieces) == -(-sum(map(sum, pieces)) // 1024)
         assert sorted(row for piece in batches.pieces(one) for row in piece) == sorted(one)
+
+
+def chosen(model, monkeypatch, rows, attention="plain"):
+    """In which way such rows are learned from."""
+    monkeypatch.setattr(ways, "choose", lambda *given: Way("float32", attention))
+    train = Dataset.from_dict(
+        {"input_ids": rows, "attention_mask": [[1] * len(row) for row in rows], "labels": rows,
+         "length": list(map(len, rows))}
+    ).cast_column("input_ids", List(Value("int32")))  # fmt: skip
+    spec = build(data=DataChoice(table="0" * 64, columns={"text": "t", "label": "l"}), larger_batches=False)
+    found = [
+        ways.chosen_way(model, None, some, None, CPU, spec) for some in (train, train.remove_columns("attention_mask"))
+    ]
+    assert not found[1].unpadded
+    return found[0].unpadded, found[0].shared
+
+
+def test_padding_and_what_is_shared_are_left_out_where_that_works(tmp_path, monkeypatch):
+    alike = [[*range(5, 15), 20 + place, 30] for place in range(6)]
+    writes, reads = opened(tmp_path / "a", "llama", AutoModelForCausalLM), opened(tmp_path / "b", "bert")
+    assert chosen(writes, monkeypatch, alike) == (True, 10)
+    assert chosen(writes, monkeypatch, [row[3:] for row in alike]) == (True, 0)
+    assert chosen(reads, monkeypatch, alike) == (True, 0)
+    assert chosen(reads, monkeypatch, alike, "fused") == (False, 0)
+    assert chosen(opened(tmp_path / "c", "modernbert"), monkeypatch, alike) == (False, 0)
+
+
+def test_not_where_a_head_scores_every_place(tmp_path, monkeypatch):
+    writes = opened(tmp_path, "llama", AutoModelForCausalLM)
+    writes.lm_head.__class__ = type("Own", (torch.nn.Linear,), {})
+    assert chosen(writes, monkeypatch, [[5, 6, 7], [8, 9]]) == (False, 0)
