@@ -151,7 +151,7 @@ def unpadded(model: Any, shared: int = 0) -> Iterator[None]:
 
     def look(module: Any, given: Any, named: dict[str, Any]) -> None:
         mask: Any = named.get("attention_mask")
-        several = mask is not None and mask.dim() == 2 and len(mask) > 1
+        several = mask is not None and mask.dim() == 2 and len(mask) > 1 and bool(mask.any())
         _now.rows = None
         if several:
             begun = shared if shared and _all_begin_alike(named.get("input_ids"), mask, shared) else 0
@@ -251,6 +251,7 @@ def _groups(lengths: list[int], token: int) -> Iterator[Group]:
     Args:
         token: of the long row, at which the first begins.
     """
+    lengths = [length for length in lengths if length]  # an empty row has no part in the long one
     begin = 0
     while begin < len(lengths):
         end = begin

@@ -113,6 +113,18 @@ def test_a_beginning_is_shared_by_models_that_look_back_alone(tmp_path):
     assert not can_go_unpadded(opened(tmp_path / "b", "bert"), sharing=True)
 
 
+def test_an_empty_text_disturbs_nobody(tmp_path):
+    model = opened(tmp_path, "bert")
+    given = batch((5, 1, 9))
+    given["attention_mask"][1] = 0
+    with short_attention(model), torch.no_grad():
+        usual = model(**given).logits
+        with unpadded(model):
+            found = model(**given).logits
+    torch.testing.assert_close(found[[0, 2]], usual[[0, 2]], rtol=1e-4, atol=1e-6)
+    assert found.isfinite().all()
+
+
 def test_layers_compute_tokens_alone(tmp_path):
     model, seen = opened(tmp_path, "bert"), []
     for layer in model.bert.encoder.layer:
