@@ -29,27 +29,26 @@ def usable_cores(system: Path = Path("/"), asked: int = 0) -> int:
 def _share(system: Path) -> float:
     """How many cores' time the control groups of this process may use; 0 where nothing bounds it."""
     groups = system / "sys" / "fs" / "cgroup"
-    found = [
-        _ratio(path.read_text(encoding="ascii").split())
-        for place in _own(system, groups)
-        if (path := place / "cpu.max").is_file()
-    ]
+    found = [_ratio(_told(place / "cpu.max").split()) for place in _own(system, groups)]
     for controller in ("cpu", "cpu,cpuacct"):
-        quota, period = (groups / controller / f"cpu.cfs_{name}_us" for name in ("quota", "period"))
-        if quota.is_file() and period.is_file():
-            found.append(_ratio([quota.read_text(encoding="ascii"), period.read_text(encoding="ascii")]))
+        found.append(_ratio([_told(groups / controller / f"cpu.cfs_{name}_us") for name in ("quota", "period")]))
     return min((each for each in found if each), default=0.0)
 
 
 def _own(system: Path, groups: Path) -> list[Path]:
     """The groups that this process is in, from its own up to the one of the whole container."""
-    try:
-        lines = (system / "proc" / "self" / "cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
+    lines = _told(system / "proc" / "self" / "cgroup").splitlines()
     named = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
     own = groups / named
     return [own, *(place for place in own.parents if place.is_relative_to(groups))]
+
+
+def _told(path: Path) -> str:
+    """What a file of the system says; nothing where there is none, or none that may be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 def _ratio(told: list[str]) -> float:

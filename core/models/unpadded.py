@@ -8,6 +8,7 @@ its own text. What leaves the last layer is laid back, with zeros where there is
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import cache
 from threading import local
 from typing import TYPE_CHECKING, Any
 
@@ -281,14 +282,9 @@ def _spread(values: "Tensor", back: "Tensor", places: "Tensor") -> "Tensor":
     return found
 
 
+@cache
 def _functions() -> tuple[Any, Any]:
-    if not hasattr(_functions, "made"):
-        _functions.made = _make()  # type: ignore[attr-defined]
-    made: tuple[Any, Any] = _functions.made  # type: ignore[attr-defined]
-    return made
-
-
-def _make() -> tuple[Any, Any]:
+    """Gathering and spreading, made when they are needed: importing torch takes seconds."""
     import torch
 
     def spread(values: Any, back: Any) -> Any:

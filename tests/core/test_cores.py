@@ -64,6 +64,14 @@ def test_older_control_groups_too(controller, quota, cores, machine):
     assert usable_cores(place) == cores
 
 
+def test_files_that_cannot_be_read_bound_nothing(machine):
+    place = machine()
+    (place / "sys" / "fs" / "cgroup" / "cpu.max").mkdir(parents=True)
+    (place / "proc" / "self").mkdir(parents=True)
+    (place / "proc" / "self" / "cgroup").write_bytes(b"0::/\xff\n")
+    assert usable_cores(place) == 16
+
+
 def test_without_proc_and_affinity(machine, monkeypatch):
     place = machine(logical=4, physical=4)
     monkeypatch.delattr(os, "sched_getaffinity")
