@@ -117,6 +117,7 @@ def test_an_empty_text_disturbs_nobody(tmp_path):
     model = opened(tmp_path, "bert")
     given = batch((5, 1, 9))
     given["attention_mask"][1] = 0
+    assert [(group.rows, group.longest) for group in Rows(given["attention_mask"]).groups] == [(2, 9)]
     with short_attention(model), torch.no_grad():
         usual = model(**given).logits
         with unpadded(model):
