@@ -10,7 +10,7 @@ def usable_cores(system: Path = Path("/"), asked: int = 0) -> int:
     """Processor cores that this process may use, at least one.
 
     A container may see all cores of its host and be stopped each time it has used up its share of them: threads that
-    wait for one another then wait for the stopped ones, too. Two threads of one core are hardly faster than one.
+    wait for one another then wait for the stopped ones, too. Two threads of one core share its arithmetic units.
 
     Args:
         system: where `proc` and `sys` are.
