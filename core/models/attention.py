@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from core.models import side_by_side
 from core.models.unpadded import attended, rows_now
 
 NAME = "plain_if_short"
@@ -62,6 +63,10 @@ def attend(
     plain = plain and more.get("softcap") is None and more.get("cache") is None
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
     bias = more.get("position_bias")
+
+    if together and plain and bias is None:
+        usual = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return side_by_side.attended(together, query, key, value, usual, causal=causal), None
 
     def own(query: Any, key: Any, value: Any, mask: Any) -> Any:
         """Of a group of rows. Their padding comes last: who looks back never sees it."""

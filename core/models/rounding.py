@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from core.models.adapting import is_adapted
 from core.models.attention import short_attention
+from core.models.unpadded import can_go_unpadded, unpadded
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from core.device import Device
+
+# Tokens from which on it pays to try whether padding can be left out.
+_WORTH_A_TRIAL = 8192
 
 
 class Rounded:
@@ -89,15 +93,23 @@ class Unrounded:
 
 
 @contextmanager
-def rounded_reading(model: Any) -> Iterator[None]:
-    """The model with rounded weights, to read many texts with on a processor; afterwards it is as it was."""
+def rounded_reading(model: Any, tokens: int = 0) -> Iterator[None]:
+    """The model with rounded weights, to read many texts with on a processor; afterwards it is as it was.
+
+    Args:
+        tokens: of all texts. Where they are many, a trial says whether padding can be left out: then only what leaves
+            the model is laid out as usual, not what its layers hand on.
+    """
     import torch
 
+    alone = tokens >= _WORTH_A_TRIAL and can_go_unpadded(model)
     rounded = Rounded(model)
     try:
         with ExitStack() as stack:
             with suppress(ValueError):  # a family with an attention of its own
                 stack.enter_context(short_attention(model))
+                if alone:
+                    stack.enter_context(unpadded(model))
             with torch.inference_mode():
                 yield
     finally:

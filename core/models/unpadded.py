@@ -12,12 +12,15 @@ from functools import cache
 from threading import local
 from typing import TYPE_CHECKING, Any
 
+from core.models.side_by_side import Laid, filled_up
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 # The long row has a multiple of so many tokens: each length is another shape, for which products are set up anew.
 _MULTIPLE = 32
-# Rows are laid side by side whose shortest has more than this share of the tokens of the longest.
+# Rows are laid side by side whose shortest has more than this share of the tokens of the longest, where both count as
+# if they were filled up (`core.models.side_by_side`).
 _ALIKE = 0.5
 # Tokens of the longer of two texts on which this is tried, and how far results may be from each other, as a share.
 _TRIED, _ROUNDING = 12, 1e-3
@@ -35,7 +38,7 @@ class Rows:
 
     Attributes:
         count: of the rows.
-        tokens: of the long row, with what fills it up.
+        used, tokens: of the long row, without and with what fills it up.
         longest: tokens of the longest row.
         groups: rows for attention, in their order in the long row, behind what is shared.
     """
@@ -50,11 +53,27 @@ class Rows:
         numbers = torch.arange(own.numel()).view(self._shape)[order]
         self._places = numbers[kept[order]]
         used = len(self._places)
-        self.tokens = -(-(shared + used) // _MULTIPLE) * _MULTIPLE
+        self.used = shared + used
+        self.tokens = -(-self.used // _MULTIPLE) * _MULTIPLE
         self._back = torch.full((own.numel(),), used)
         self._back[self._places] = torch.arange(used)
         self.groups = list(_groups([int(lengths[row]) for row in order], shared))
         self.longest = shared + max(group.longest for group in self.groups)
+        self._laid: dict[tuple[int, int, bool], list[tuple[Laid, int]]] = {}
+
+    def laid(self, heads: int, key_heads: int, *, causal: bool) -> "list[tuple[Laid, int]]":
+        """How rows lie side by side, with the token of the long row at which those begin; what is shared comes first.
+
+        All layers have the same heads as a rule.
+        """
+        kind = (heads, key_heads, causal)
+        if kind not in self._laid:
+            begun = [(Group(0, [self.shared]), 0)] if self.shared else []
+            parts = [*begun, *((group, self.shared) for group in self.groups)]
+            self._laid[kind] = [
+                (Laid(group, shared, heads, key_heads, causal=causal), group.begin) for group, shared in parts
+            ]
+        return self._laid[kind]
 
     def together(self, values: "Tensor") -> "Tensor":
         """Values of shape (rows, tokens, …) as one long row."""
@@ -83,6 +102,7 @@ class Group:
 
     Attributes:
         begin, end: their tokens in the long row.
+        lengths: tokens of each row.
         rows, longest: their shape.
         mask: of shape (rows, 1, 1, longest), True where there is a token; None where all are equally long.
     """
@@ -90,7 +110,7 @@ class Group:
     def __init__(self, begin: int, lengths: list[int]) -> None:
         import torch
 
-        self.rows, self.longest = len(lengths), max(lengths)
+        self.lengths, self.rows, self.longest = lengths, len(lengths), max(lengths)
         self.begin, self.end = begin, begin + sum(lengths)
         self.mask: Any = None
         if min(lengths) < self.longest:
@@ -193,8 +213,8 @@ def can_go_unpadded(model: Any, *, sharing: bool = False) -> bool:
 
     `sharing`: and with the beginning that they share computed once.
 
-    Not where layers see a part of the text alone (such a part may be longer than what is tried), where a decoder asks
-    an encoder, or where the first layer learns nothing: then `core.training.frozen` spares more.
+    Not where layers see a part of the text alone (such a part may be longer than what is tried), or where a decoder
+    asks an encoder.
     """
     was_training = model.training
     try:
@@ -207,14 +227,18 @@ def can_go_unpadded(model: Any, *, sharing: bool = False) -> bool:
 
 
 def _sees_whole_texts(model: Any) -> bool:
-    from core.models.adapting import layer_stacks
-
     config = model.config.to_dict() | model.config.get_text_config(decoder=True).to_dict()
     parts = any(value for name, value in config.items() if _PART.search(name))
     parts = parts or any(kind != "full_attention" for kind in config.get("layer_types") or ())
+    return not parts and not model.config.is_encoder_decoder
+
+
+def first_layer_learns(model: Any) -> bool:
+    """Whether any weight of the lowest layer is trained."""
+    from core.models.adapting import layer_stacks
+
     first = model.get_submodule(layer_stacks(model)[0])[0]
-    learns = any(weight.requires_grad for weight in first.parameters())
-    return learns and not parts and not model.config.is_encoder_decoder
+    return any(weight.requires_grad for weight in first.parameters())
 
 
 def _computes_the_same(model: Any, *, sharing: bool) -> bool:
@@ -256,7 +280,7 @@ def _groups(lengths: list[int], token: int) -> Iterator[Group]:
     begin = 0
     while begin < len(lengths):
         end = begin
-        while end < len(lengths) and lengths[begin] >= _ALIKE * lengths[end]:
+        while end < len(lengths) and filled_up(lengths[begin]) > _ALIKE * filled_up(lengths[end]):
             end += 1
         yield Group(token, lengths[begin:end])
         token += sum(lengths[begin:end])

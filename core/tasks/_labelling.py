@@ -162,9 +162,10 @@ def logits_of(model: Any, tokenizer: Any, texts: list[str], device: "Device") ->
     found = np.zeros((len(texts), model.config.num_labels), dtype=np.float32)
     model.eval()
     model.to(device.kind)
-    if sum(map(len, ids)) >= _WORTH_ROUNDING and device.kind == "cpu" and device.precision == "bfloat16":
+    tokens = sum(map(len, ids))
+    if tokens >= _WORTH_ROUNDING and device.kind == "cpu" and device.precision == "bfloat16":
         # A family that mixes formats says so by an error, and is read as one text is.
-        with suppress(RuntimeError, TypeError, ValueError), rounded_reading(model):
+        with suppress(RuntimeError, TypeError, ValueError), rounded_reading(model, tokens):
             return _filled(found, model, tokenizer, ids, device)
     with autocast_reading(device):
         return _filled(found, model, tokenizer, ids, device)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from core.models.rounding import Rounded, Unrounded
 
 # Numbers that are updated at once: their gradients are there in 32 bits, too, for that moment.
-_AT_ONCE = 2**24
+_AT_ONCE = 2**20
 # Below this, updating a whole table takes no time.
 _LARGE_TABLE = 1_000_000
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.device import Device
-from core.models.unpadded import can_go_unpadded
+from core.models.unpadded import can_go_unpadded, first_layer_learns
 from core.spec import TrainSpec
 from core.training import checkpoints
 from core.training.batch_size import Asked, beside_tokens, pieces_of, rows_together, usual_rows
@@ -34,7 +34,8 @@ def chosen_way(
     # Rows that hold several texts already have no mask. Scores of a vocabulary at each place of a short text that lies
     # beside a long one would take far more memory than a piece may.
     if way.attention == "plain" and "attention_mask" in train.column_names and not guesses_everywhere(model):
-        way = replace(way, unpadded=can_go_unpadded(model))
+        # Where the first layer learns nothing, `core.training.frozen` spares more.
+        way = replace(way, unpadded=can_go_unpadded(model) and first_layer_learns(model))
         begun = common_start(train) if way.unpadded else 0
         if begun >= _WORTH_SHARING and can_go_unpadded(model, sharing=True):
             way = replace(way, shared=begun)

@@ -125,6 +125,21 @@ def test_bytes_drop_the_share_that_is_wanted_and_leave_the_mean():
     assert torch.equal(values.grad, found.detach())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_what_stays_is_scaled_and_the_rest_is_nothing(dtype):
+    torch.manual_seed(1)
+    model, values = torch.nn.Sequential(torch.nn.Dropout(0.3)), torch.randn(50, 3, 7, dtype=dtype).transpose(0, 1)
+    values.requires_grad_()
+    with cheap_dropout(model):
+        found = model(values)
+    share, scale = float((found == 0).float().mean()), 1 / 0.7 if dtype == torch.float64 else 256 / (256 - 77)
+    assert 0.25 < share < 0.35
+    assert torch.equal(found, torch.where(found == 0, 0, values * scale))
+    # What comes back may be one number that stands for many.
+    found.sum().backward()
+    assert torch.equal(values.grad, torch.where(found == 0, 0, torch.full_like(values, scale)))
+
+
 def test_bytes_drop_nothing_where_nothing_is_trained_and_are_gone_afterwards():
     model = torch.nn.Sequential(torch.nn.Dropout(0.5)).eval()
     values = torch.ones(4, 8)
