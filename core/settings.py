@@ -164,7 +164,7 @@ def child_environment(settings: Settings, *, online: bool = False, computes: boo
         "TOKENIZERS_PARALLELISM": "true",
         # Each shape of a matrix product is compiled and kept, about a megabyte each, up to 1,024 of them.
         "LRU_CACHE_CAPACITY": "256",
-        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
         "OPENBLAS_NUM_THREADS": "2",  # it reserves address space for each thread, which counts against a child's limit
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",

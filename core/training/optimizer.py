@@ -85,7 +85,14 @@ def optimizer(
             if not state:
                 state["step"] = torch.zeros((), dtype=torch.float32, device=exact.device)
                 state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(exact), torch.zeros_like(exact)
-            elif state["step"].device != exact.device:  # taken up from a file
+            elif "places" in state:  # a table, in a run that began where it was changed by rows
+                places = state.pop("places").long()
+                there = places >= 0
+                for name in ("exp_avg", "exp_avg_sq"):
+                    whole = torch.zeros_like(exact)
+                    whole[there] = state[name][places[there]]
+                    state[name] = whole
+            if state["step"].device != exact.device:  # taken up from a file
                 state["step"] = state["step"].to(exact.device)
             return state
 
@@ -112,23 +119,49 @@ def optimizer(
             )
             _copy(weights, exact)
 
+        def _places(self, weight: Any, rows: "Tensor") -> "Tensor":
+            """Where the running means of these rows of a table are: only rows that were read at all have any."""
+            state, exact = self.state[weight], rounded.exact(weight)
+            if not state:
+                state["step"] = torch.zeros((), dtype=torch.float32)
+                state["places"] = torch.full((len(exact),), -1)
+                state["exp_avg"], state["exp_avg_sq"] = (exact.new_zeros(0, exact.shape[1]) for _ in range(2))
+            elif "places" not in state:
+                state["places"] = torch.arange(len(exact))
+            # From a file they come in the format of the weights.
+            places = state["places"] = state["places"].long()
+            new = rows[places[rows] < 0]
+            if len(new):
+                held, room = int(places.max()) + 1, len(state["exp_avg"])
+                places[new] = torch.arange(held, held + len(new))
+                if held + len(new) > room:
+                    more = min(len(exact), max(held + len(new), room + room // 2)) - room
+                    for name in ("exp_avg", "exp_avg_sq"):
+                        state[name] = torch.cat([state[name], exact.new_zeros(more, exact.shape[1])])
+            found: Tensor = places[rows]
+            return found
+
         def _rows(self, weight: Any, group: dict[str, Any]) -> None:
-            state, exact = self._state(weight), rounded.exact(weight)
-            rows, places = torch.unique(weight.grad._indices()[0], return_inverse=True)
+            exact = rounded.exact(weight)
+            rows, added = torch.unique(weight.grad._indices()[0], return_inverse=True)
+            places, state = self._places(weight, rows), self.state[weight]
             gradient = torch.zeros(len(rows), exact.shape[1], dtype=exact.dtype, device=exact.device)
-            gradient.index_add_(0, places, weight.grad._values().to(exact.dtype))
+            gradient.index_add_(0, added, weight.grad._values().to(exact.dtype))
             if self._scale is not None:
                 gradient.mul_(self._scale)
             state["step"] += 1
             (beta1, beta2), count = group["betas"], float(state["step"])
-            first = state["exp_avg"][rows].lerp_(gradient, 1 - beta1)
-            second = state["exp_avg_sq"][rows].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            state["exp_avg"][rows], state["exp_avg_sq"][rows] = first, second
+            first = state["exp_avg"].index_select(0, places).lerp_(gradient, 1 - beta1)
+            second = state["exp_avg_sq"].index_select(0, places).mul_(beta2)
+            second.addcmul_(gradient, gradient, value=1 - beta2)
+            state["exp_avg"].index_copy_(0, places, first)
+            state["exp_avg_sq"].index_copy_(0, places, second)
             size = (second / (1 - beta2**count)).sqrt_().add_(group["eps"])
-            kept = exact[rows].mul_(1 - group["lr"] * group["weight_decay"])
-            exact[rows] = kept.addcdiv_(first, size, value=-group["lr"] / (1 - beta1**count))
+            kept = exact.index_select(0, rows).mul_(1 - group["lr"] * group["weight_decay"])
+            kept.addcdiv_(first, size, value=-group["lr"] / (1 - beta1**count))
+            exact.index_copy_(0, rows, kept)
             if weight.data is not exact:
-                weight.data[rows] = exact[rows].to(weight.dtype)
+                weight.data.index_copy_(0, rows, kept.to(weight.dtype))
 
     return AdamW()
 

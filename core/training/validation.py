@@ -5,6 +5,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from core.device import Device
+from core.models.sizing import PIECE_TOKENS
 from core.tasks._batches import IGNORED, READ_TOGETHER, batches
 from core.tasks.base import Task
 from core.training.precision import Way
@@ -65,7 +66,8 @@ def judge_of(
 
 
 def _tokens(task: Task, model: Any, device: Device) -> int:
-    most = READ_TOGETHER[device.kind]
+    # No more at once than is learned from at once: reading shall not be what needs the most memory.
+    most = PIECE_TOKENS if device.kind == "cpu" else READ_TOGETHER[device.kind]
     if not task.writes:
         return most
     vocabulary = int(model.config.get_text_config(decoder=True).vocab_size)

@@ -128,6 +128,42 @@ def test_a_table_whose_rows_are_all_read_is_changed_as_a_dense_one():
         torch.testing.assert_close(a, b)
 
 
+def test_only_rows_that_were_read_have_running_means():
+    ours = model(sparse=True)
+    stepper = optimizer(groups(ours), Unrounded(), lr=0.01)
+    for ids in ([[3, 7]], [[7, 9], [8, 3]], [[1, 3]]):
+        ours(torch.tensor(ids)).pow(2).sum().backward()
+        stepper.step()
+        ours.zero_grad()
+    state = stepper.state[ours[0].weight]
+    read = state["places"] >= 0
+    assert read.nonzero().flatten().tolist() == [1, 3, 7, 8, 9]
+    assert sorted(state["places"][read].tolist()) == [0, 1, 2, 3, 4]
+    assert 5 <= len(state["exp_avg"]) == len(state["exp_avg_sq"]) < ROWS
+    assert (state["exp_avg"][state["places"][read]] != 0).any(dim=1).all()
+
+
+@pytest.mark.parametrize("by_rows_first", [False, True])
+def test_a_run_goes_on_where_tables_are_changed_otherwise(by_rows_first):
+    """On a card, tables are changed as a whole; and states of earlier versions have running means of all rows."""
+    ours = model(sparse=by_rows_first)
+    stepper = optimizer(groups(ours), Unrounded(), lr=0.01)
+    for ids in ([[3, 7]], [[8, 3]]):
+        ours(torch.tensor(ids)).pow(2).sum().backward()
+        stepper.step()
+        ours.zero_grad()
+    again = model(sparse=not by_rows_first)
+    again.load_state_dict(ours.state_dict())
+    following = optimizer(groups(again), Unrounded(), lr=0.01)
+    following.load_state_dict(copy.deepcopy(stepper.state_dict()))
+    every = torch.arange(ROWS).view(-1, 2)
+    for given, steps in ((ours, stepper), (again, following)):
+        given(every).pow(2).sum().backward()
+        steps.step()
+    for a, b in zip(numbers(ours), numbers(again), strict=True):
+        torch.testing.assert_close(a, b)
+
+
 @pytest.mark.parametrize("sparse", [False, True])
 def test_it_goes_on_from_its_state_with_the_very_same_steps(sparse):
     ours = model(sparse=sparse)
