@@ -7,10 +7,12 @@ from time import perf_counter
 from typing import Any, Literal
 
 from core.device import Device
+from core.models.adapting import is_adapted
 from core.models.attention import short_attention
 from core.models.rounding import Rounded, Unrounded
 from core.models.unpadded import unpadded
 from core.training.dropout import cheap_dropout
+from core.training.lean_adapters import lean_adapters
 from core.training.logits import Guesses
 from core.training.optimizer import large_tables
 
@@ -137,6 +139,8 @@ def prepared(model: Any, way: Way, device: Device, *, forget: bool = False) -> I
     with ExitStack() as until_then:
         if device.kind == "cpu":
             until_then.enter_context(cheap_dropout(model))
+            if is_adapted(model):
+                until_then.enter_context(lean_adapters(model))
         if way.attention == "plain":
             until_then.enter_context(short_attention(model))
         if way.unpadded:
