@@ -155,6 +155,8 @@ def one(given: argparse.Namespace) -> Result:
         else:
             seconds, model, tokenizer = script(split, spec, Path(folder), given.one, on)
     memory, rate = peak_memory(on), product_rate(on)
+    # Both are judged on as much of a text as they learned from: a tokenizer's own limit may be higher.
+    tokenizer.model_max_length = spec.max_length
     answers = task.predict(model, tokenizer, split.test["text"].tolist(), Device(on, "float32", 2, "same"))
     number = {label: i for i, label in enumerate(split.labels)}
     told = [[number[label] for label in labels] for labels in (split.test["label"], [a.answer for a in answers])]

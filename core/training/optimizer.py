@@ -43,9 +43,8 @@ def optimizer(
 ) -> Any:
     """A torch optimizer over parameter groups (`params`, `weight_decay`).
 
-    Dense weights are changed as `torch.optim.AdamW` changes them. Of an embedding table whose gradient is sparse, the
-    rows that were read are changed, with their own running means and the run's count of steps ("lazy" Adam, as
-    `torch.optim.SparseAdam`), and only they decay.
+    Weights are changed as `torch.optim.AdamW` changes them. Of an embedding table whose gradient is sparse, those rows
+    are gone through that were read so far: the others had no gradient yet. They would only decay, and don't.
 
     Source: AdamW (Loshchilov & Hutter, 2019).
     """
@@ -99,28 +98,22 @@ def optimizer(
         def _dense(self, weights: list[Any], group: dict[str, Any]) -> None:
             states = [self._state(weight) for weight in weights]
             exact = [rounded.exact(weight) for weight in weights]
-            beta1, beta2 = group["betas"]
-            adamw(
+            self._steps(
                 exact,
                 [weight.grad.to(numbers.dtype) for weight, numbers in zip(weights, exact, strict=True)],
                 [state["exp_avg"] for state in states],
                 [state["exp_avg_sq"] for state in states],
-                [],
                 [state["step"] for state in states],
-                fused=True,
-                grad_scale=None if self._scale is None else 1 / self._scale,
-                amsgrad=False,
-                beta1=beta1,
-                beta2=beta2,
-                lr=group["lr"],
-                weight_decay=group["weight_decay"],
-                eps=group["eps"],
-                maximize=False,
+                group,
             )
             _copy(weights, exact)
 
         def _places(self, weight: Any, rows: "Tensor") -> "Tensor":
-            """Where the running means of these rows of a table are: only rows that were read at all have any."""
+            """For each row of a table where its running means are, or -1: only rows that were read have any.
+
+            Args:
+                rows: those that were read now; they get a place.
+            """
             state, exact = self.state[weight], rounded.exact(weight)
             if not state:
                 state["step"] = torch.zeros((), dtype=torch.float32)
@@ -138,30 +131,57 @@ def optimizer(
                     more = min(len(exact), max(held + len(new), room + room // 2)) - room
                     for name in ("exp_avg", "exp_avg_sq"):
                         state[name] = torch.cat([state[name], exact.new_zeros(more, exact.shape[1])])
-            found: Tensor = places[rows]
+            found: Tensor = places
             return found
 
         def _rows(self, weight: Any, group: dict[str, Any]) -> None:
-            exact = rounded.exact(weight)
-            rows, added = torch.unique(weight.grad._indices()[0], return_inverse=True)
-            places, state = self._places(weight, rows), self.state[weight]
-            gradient = torch.zeros(len(rows), exact.shape[1], dtype=exact.dtype, device=exact.device)
-            gradient.index_add_(0, added, weight.grad._values().to(exact.dtype))
-            if self._scale is not None:
-                gradient.mul_(self._scale)
-            state["step"] += 1
-            (beta1, beta2), count = group["betas"], float(state["step"])
-            first = state["exp_avg"].index_select(0, places).lerp_(gradient, 1 - beta1)
-            second = state["exp_avg_sq"].index_select(0, places).mul_(beta2)
-            second.addcmul_(gradient, gradient, value=1 - beta2)
-            state["exp_avg"].index_copy_(0, places, first)
-            state["exp_avg_sq"].index_copy_(0, places, second)
-            size = (second / (1 - beta2**count)).sqrt_().add_(group["eps"])
-            kept = exact.index_select(0, rows).mul_(1 - group["lr"] * group["weight_decay"])
-            kept.addcdiv_(first, size, value=-group["lr"] / (1 - beta1**count))
-            exact.index_copy_(0, rows, kept)
+            exact, read = rounded.exact(weight), weight.grad._indices()[0]
+            places = self._places(weight, read.unique())
+            state, seen = self.state[weight], (places >= 0).nonzero()[:, 0]
+            rows = torch.empty_like(seen)
+            rows[places[seen]] = seen
+            gradient = torch.zeros(len(rows), exact.shape[1], dtype=exact.dtype)
+            gradient.index_add_(0, places[read], weight.grad._values().to(exact.dtype))
+            changed = exact.index_select(0, rows)
+            self._steps(
+                [changed],
+                [gradient],
+                [state["exp_avg"][: len(rows)]],
+                [state["exp_avg_sq"][: len(rows)]],
+                [state["step"]],
+                group,
+            )
+            exact.index_copy_(0, rows, changed)
             if weight.data is not exact:
-                weight.data.index_copy_(0, rows, kept.to(weight.dtype))
+                weight.data.index_copy_(0, rows, changed.to(weight.dtype))
+
+        def _steps(
+            self,
+            exact: "list[Tensor]",
+            gradients: "list[Tensor]",
+            means: "list[Tensor]",
+            squares: "list[Tensor]",
+            counts: "list[Tensor]",
+            group: dict[str, Any],
+        ) -> None:
+            beta1, beta2 = group["betas"]
+            adamw(
+                exact,
+                gradients,
+                means,
+                squares,
+                [],
+                counts,
+                fused=True,
+                grad_scale=None if self._scale is None else 1 / self._scale,
+                amsgrad=False,
+                beta1=beta1,
+                beta2=beta2,
+                lr=group["lr"],
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                maximize=False,
+            )
 
     return AdamW()
 
