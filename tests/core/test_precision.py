@@ -116,7 +116,7 @@ def test_bytes_drop_the_share_that_is_wanted_and_leave_the_mean():
     with cheap_dropout(model):
         found = model(values)
     dropped = (found == 0).float()
-    assert float(dropped.mean()) == pytest.approx(0.25, abs=0.005)
+    assert float(dropped.mean()) == pytest.approx(0.25, abs=0.0025)  # one byte more would be 0.254
     # Of every eight bytes that are drawn at once, the last one has its highest bit, too.
     each = dropped.view(-1, 8).mean(0)
     assert float(each.max() - each.min()) < 0.01
