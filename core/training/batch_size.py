@@ -22,7 +22,7 @@ _MOST_TOKENS = {"cpu": 1536, "cuda": 16384, "mps": 4096}
 # The smallest batch is taken whose rows take at most so many times as long as those of the best; less may be chance.
 _FASTER = 1.1
 # Sizes are tried in turn, so often: what disturbs the machine for a moment disturbs one of them once. With two rounds,
-# a noisy machine chose 16 rows instead of 32 in one of some ten runs, which then took 1.4 times as long.
+# a noisy machine chose 16 rows instead of 32 in two of five runs, which then took 1.4 times as long.
 _ROUNDS = 3
 # Numbers on which the optimizer is tried: far more than a cache holds.
 _UPDATED = 4_000_000
