@@ -122,7 +122,8 @@ def optimizer(
             elif "places" not in state:
                 state["places"] = torch.arange(len(exact))
             # From a file they come in the format of the weights.
-            places = state["places"] = state["places"].long()
+            places: Tensor = state["places"].long()
+            state["places"] = places
             new = rows[places[rows] < 0]
             if len(new):
                 held, room = int(places.max()) + 1, len(state["exp_avg"])
@@ -131,8 +132,7 @@ def optimizer(
                     more = min(len(exact), max(held + len(new), room + room // 2)) - room
                     for name in ("exp_avg", "exp_avg_sq"):
                         state[name] = torch.cat([state[name], exact.new_zeros(more, exact.shape[1])])
-            found: Tensor = places
-            return found
+            return places
 
         def _rows(self, weight: Any, group: dict[str, Any]) -> None:
             exact, read = rounded.exact(weight), weight.grad._indices()[0]
