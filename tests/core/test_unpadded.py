@@ -166,6 +166,11 @@ def test_rows_come_back_as_they_were_with_zeros_for_padding():
     assert sum(group.end - group.begin for group in rows.groups) == sum(LENGTHS)
 
 
+def test_rows_are_laid_side_by_side_that_are_filled_up_to_about_the_same():
+    mask = (torch.arange(100) < torch.tensor([33, 100, 20, 60, 1, 31])[:, None]).long()
+    assert [group.lengths for group in Rows(mask).groups] == [[1, 20, 31], [33, 60], [100]]
+
+
 @pytest.mark.parametrize("family", READERS)
 def test_the_trial_says_so(family, tmp_path):
     model = opened(tmp_path, family).train()

@@ -28,18 +28,22 @@ def test_batches_of_different_size_add_up_to_the_mean_over_all_rows():
     assert learned.take() == 0.0
 
 
-def test_validation_rows_weigh_the_same_in_batches_of_different_size():
-    rows = Dataset.from_dict(
-        {"input_ids": [[7] * n for n in (2_000, 3, 3, 3)], "labels": [0, 1, 1, 1], "length": [2_000, 3, 3, 3]}
-    )
+class Model:
+    def __init__(self):
+        self.seen = []
 
-    class Model:
-        def eval(self):
-            pass
+    def eval(self):
+        pass
 
-        def __call__(self, input_ids):
-            # The long text, which is alone in its batch, is guessed right; the three short ones are not.
-            return {"logits": torch.tensor([[4.0, 0.0]]).repeat(len(input_ids), 1)}
+    def __call__(self, input_ids):
+        # The long text, which is alone in its batch, is guessed right; the three short ones are not.
+        self.seen.append(tuple(input_ids.shape))
+        return {"logits": torch.tensor([[4.0, 0.0]]).repeat(len(input_ids), 1)}
+
+
+def judged(lengths, labels):
+    """The scores on such rows, and the shapes of the batches in which they were read."""
+    rows = Dataset.from_dict({"input_ids": [[7] * n for n in lengths], "labels": labels, "length": lengths})
 
     def collate(given):
         ids = [torch.tensor(row["input_ids"]) for row in given]
@@ -52,10 +56,19 @@ def test_validation_rows_weigh_the_same_in_batches_of_different_size():
         _prepare_inputs=lambda batch: batch,
         callback_handler=SimpleNamespace(on_prediction_step=lambda *given: None),
     )  # fmt: skip
-    device = Device("cpu", "float32", 1, "test")
-    judged = judge_of(find("classification"), rows, collate, loss, device, Way(), 1)(trainer)
+    judge = judge_of(find("classification"), rows, collate, loss, Device("cpu", "float32", 1, "test"), Way(), 1)
+    return judge(trainer), trainer.model.seen
+
+
+def test_validation_rows_weigh_the_same_in_batches_of_different_size():
+    found, _ = judged([2_000, 3, 3, 3], [0, 1, 1, 1])
     each = torch.nn.functional.cross_entropy(
         torch.tensor([[4.0, 0.0]] * 4), torch.tensor([0, 1, 1, 1]), reduction="none"
     )
-    assert judged["eval_loss"] == pytest.approx(float(each.mean()), rel=1e-5)
-    assert judged["eval_accuracy"] == 0.25
+    assert found["eval_loss"] == pytest.approx(float(each.mean()), rel=1e-5)
+    assert found["eval_accuracy"] == 0.25
+
+
+def test_validation_reads_no_more_at_once_than_is_learned_from_at_once():
+    _, seen = judged([200] * 11, [0] * 11)
+    assert seen == [(5, 200), (5, 200), (1, 200)]
