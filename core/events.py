@@ -69,7 +69,7 @@ class Step(_Event):
 
 
 class Evaluated(_Event):
-    """Scores on the validation rows."""
+    """Scores on the validation rows; `best` where the model as it is now is kept, see `core.training.choosing`."""
 
     kind: Literal["evaluated"] = "evaluated"
     step: int

@@ -19,7 +19,7 @@ class Progress:
         seconds_left: measured estimate, None while there is none.
         fraction: 0 to 1 of the whole run.
         losses: (step, training loss).
-        evaluations: (step, validation loss, metric value, whether it was the best so far).
+        evaluations: (step, validation loss, metric value, whether it was kept).
         metric: name of the metric in `evaluations`.
         resumed: step from which the newest attempt went on, 0 for the beginning.
         rows_at_once: rows of a batch that are worked through together after memory ran out, 0 where all are.

@@ -37,7 +37,7 @@ class Task(ABC):
         id: name in specs, files and flags; the columns that it needs are those of `core.data.shapes.SHAPES[id]`.
         main_metric: what the result is judged by first; the chart shows it too, unless `training_metric` is another.
         training_metric: measured on the validation rows while training.
-        chooses_by: whether the best checkpoint is the one with the highest `training_metric` or the lowest loss.
+        chooses_by: whether a checkpoint is kept by its `training_metric` or its loss, see `core.training.choosing`.
         metrics: what is reported, main metric first. Their scales are in `core.evaluation.scales`.
         baselines: what the model is compared with, `untouched` being the model before it was trained.
         kinds: kinds of models that can do it, the first is suggested first.

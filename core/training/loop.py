@@ -23,6 +23,7 @@ from core.tasks.base import Task, judged_rows
 from core.training import checkpoints, frozen
 from core.training.batch_size import rate_factor
 from core.training.batching import Batches
+from core.training.choosing import Choice
 from core.training.compiling import compiled
 from core.training.logits import Guesses
 from core.training.pace import Pace
@@ -51,7 +52,7 @@ class Fitted:
     """How training went. The best model lies in the newest checkpoint.
 
     Attributes:
-        best_epoch: when the weights that were kept were reached: by the metric or by the loss, as the task chooses.
+        best_epoch: when the weights that were kept were reached, see `core.training.choosing`.
         best_value: the task's training metric there.
         epochs_done: passes over the training rows, also partial ones.
         stopped: whether it ended early.
@@ -176,7 +177,8 @@ def fit(
         closing(Guesses(model)) as guesses,
     ):
         way = replace(way, kept_layers=kept)
-        watcher = _watcher(task, spec, folder, report, signals, pace, tokenizer, keeping, learned, rounded)
+        choice = Choice(task.chooses_by, len(judged))
+        watcher = _watcher(task, spec, folder, report, signals, pace, tokenizer, keeping, learned, rounded, choice)
         trainer = _trainer_class()(
             run=folder,
             facts=lambda: keeping.facts(device) | {"way": way.as_dict()},
@@ -329,13 +331,14 @@ def _watcher(
     keeping: Keeping,
     learned: Learned,
     rounded: Rounded | Unrounded,
+    choice: Choice,
 ) -> Any:
     """A Trainer callback that reports, keeps the best, has the state saved, and ends the loop when asked to."""
     from transformers import TrainerCallback
 
     class Watcher(TrainerCallback):
         best_step: int | None = None
-        best_epoch, best_value, best_order = 0.0, 0.0, -math.inf
+        best_epoch = best_value = 0.0
         stopped = diverged = False
         _asked_at = 0.0
         judge_first: Callable[[], Any] | None = None
@@ -346,7 +349,8 @@ def _watcher(
             if kept is not None:
                 facts = checkpoints.facts_of(kept)
                 self.best_step = checkpoints.step_of(kept)
-                self.best_epoch, self.best_value, self.best_order = facts["epoch"], facts["value"], facts["order"]
+                self.best_epoch, self.best_value = facts["epoch"], facts["value"]
+                choice.go_on(facts)
 
         def fitted(self, epochs_done: float, way: Way) -> Fitted:
             return Fitted(self.best_epoch, self.best_value, epochs_done, self.stopped, self.diverged, way.as_dict())
@@ -411,8 +415,7 @@ def _watcher(
             metrics: dict[str, float] = kwargs["metrics"]
             pace.evaluated(metrics.get("eval_runtime", 0.0))
             value = metrics[f"eval_{task.training_metric}"]
-            order = value if task.chooses_by == "metric" else -metrics["eval_loss"]
-            better = order > self.best_order
+            kept = choice.keeps(value, metrics["eval_loss"], untrained=state.global_step == 0)
             report(
                 events.Evaluated(
                     step=state.global_step,
@@ -420,13 +423,13 @@ def _watcher(
                     loss=round(metrics["eval_loss"], 5),
                     metric=task.training_metric,
                     value=round(value, 5),
-                    best=better,
+                    best=kept,
                 )
             )
-            if better:
+            if kept:
                 self.best_step, self.best_epoch = state.global_step, float(state.epoch or 0)
-                self.best_value, self.best_order = value, order
-                facts = {"epoch": self.best_epoch, "value": value, "order": order}
+                self.best_value = value
+                facts = {"epoch": self.best_epoch, "value": value, **choice.facts()}
                 with rounded.made_exact():
                     checkpoints.save_best(kwargs["model"], tokenizer, folder, state.global_step, facts)
             checkpoints.note_judged(folder, state.global_step)
