@@ -101,9 +101,10 @@ def main() -> None:
     flags.add_argument("--rows", type=int, default=400)
     flags.add_argument("--turns", type=int, default=1)
     given = flags.parse_args()
-    heads = "work", "said, s", "took, s", "off", "said, GiB", "took, GiB", "off", "disk, GiB", "used", "asked for, s"
-    print("| " + " | ".join([*heads, "parts said"]) + " |")
-    print("|---" * 11 + "|")
+    amounts = [f"{said}, {unit}" for unit in ("s", "GiB", "GiB of disk") for said in ("said", "took")]
+    heads = [head for place in range(0, 6, 2) for head in (*amounts[place : place + 2], "off")] + ["asked for, s"]
+    print("| " + " | ".join(["work", *heads, "parts said"]) + " |")
+    print("|---" * 12 + "|")
     with tempfile.TemporaryDirectory() as home:
         settings = Settings(home=Path(home), limits=Limits(free_disk=0))
         for name in [name for _ in range(given.turns) for name in given.work]:
@@ -127,6 +128,7 @@ def _cells(said: Any, report: dict[str, Any], memory: int, disk: int, saying: fl
         f"{gib[0] / gib[1] - 1:+.0%}",
         f"{gib[2]:.2f}",
         f"{gib[3]:.2f}",
+        f"{gib[2] / gib[3] - 1:+.0%}",
         f"{saying:.1f}",
         ", ".join(f"{part} {said.parts.get(part)}" for part in PARTS),
     ]

@@ -45,7 +45,7 @@ class Estimate:
         seconds: from the start of the work to the result, as `seconds` in its report.
         at_least: whether it takes longer than that: measuring had to end before all was known.
         memory_bytes: of the process, at most.
-        disk_bytes: that have to be free.
+        disk_bytes: that the run has at most at once, of what it writes.
         parts: seconds of each of `PARTS` that is known.
         steps: optimizer steps of the run; 0 for methods that have none, or where that is not known.
         measured: real steps that were made, or, of methods without steps, texts that were read.

@@ -82,19 +82,20 @@ def measure(spec: TrainSpec, owner: str, folder: Path, place: Settings, tell: Te
     whole = spec.method == "few"
     checkpoints.check_disk(folder, model, whole=whole)
     sizes, speed = checkpoints.sizes(model, whole=whole), bytes_a_second(folder)
-    tell({"disk_bytes": sizes.needed, **clock.parts})
+    tell({"disk_bytes": sizes.used(1), **clock.parts})
 
     tried = _TRIALS.get(spec.method, step_some)(task, model, tokenizer, split, spec, device, folder, tell)
     clock.add("preparing", tried.preparing)
     clock.add("training", tried.training)
+    states = tried.states(place.limits.seconds_between_saves)
     if tried.validations:
-        states = 1 + tried.training // place.limits.seconds_between_saves
-        clock.add("training", states * sizes.state / speed)
+        clock.add("training", states * (sizes.state - tried.unread_bytes) / speed)
         clock.add("validating", tried.validations * (tried.validation + sizes.best / speed))
     # While a state is written, a copy of what changes lies in the memory.
     memory = peak_memory(device) + (sizes.state // 3 if tried.validations else 0)
     known = {"steps": tried.steps, "measured": tried.measured, "way": tried.way, "memory_bytes": memory}
-    tell(known | {"disk_bytes": sizes.needed + tried.kept_bytes, **clock.parts})
+    disk = sizes.used(states, tried.unread_bytes) + tried.kept_bytes
+    tell(known | {"disk_bytes": disk, **clock.parts})
 
     judged = judged_rows(task, split.test)
     with clock.on("testing"):

@@ -25,6 +25,7 @@ from core.training.loop import (
     steps_between,
     wanted,
 )
+from core.training.optimizer import large_tables
 from core.training.precision import Way, prepared
 from core.training.resuming import trainer_class
 from core.training.validation import judge_of
@@ -61,6 +62,7 @@ class Trial:
         validations: how often the model is judged and then kept, 0 where `training` holds that.
         validation: seconds of one, without keeping it.
         kept_bytes: of hidden states that are computed once.
+        unread_bytes: that a state does not have, see `core.training.checkpoints.Sizes.used`.
     """
 
     training: float
@@ -71,6 +73,18 @@ class Trial:
     validations: int = 0
     validation: float = 0.0
     kept_bytes: int = 0
+    unread_bytes: int = 0
+
+    def states(self, between: float) -> int:
+        """States that are saved in a run, if one is due after so many seconds; without steps there is none.
+
+        Where the model is judged, half of them suffice; the last step has one in any case.
+        """
+        if not self.steps:
+            return 0
+        seconds = self.training + self.validations * self.validation
+        judged = seconds * max(0, self.validations - 1) / max(1, self.validations)
+        return max(1 + int(seconds // between), 1 + (judged >= between / 2))
 
 
 def step_some(
@@ -96,6 +110,7 @@ def step_some(
         way = chosen_way(model, collate, train, loss, device, passes)
     preparing = encoding + monotonic() - begin
 
+    unread = _unread_bytes(model, train, more) if device.kind == "cpu" else 0
     held_out = more_judged * len(validation) / (more * len(train))
     together, marks = way.rows or spec.batch_size, _Marks(device)
     plan = _Plan(train["length"][:], more, together, held_out, spec, device.kind, way)
@@ -156,7 +171,23 @@ def step_some(
         validations=plan.validations,
         validation=validating,
         kept_bytes=round(kept_bytes),
+        unread_bytes=unread,
     )
+
+
+def _unread_bytes(model: Any, train: "Dataset", more: float) -> int:
+    """Of the optimizer's two numbers for each weight, those of rows of embedding tables that no text reads.
+
+    Args:
+        more: how many times as many rows the run has. The number of words grows with the root of the text, about.
+            Source: Heaps, Information Retrieval, 1978.
+    """
+    import numpy as np
+
+    chunks = [np.unique(chunk.flatten().to_numpy()) for chunk in train.data.column("input_ids").chunks if len(chunk)]
+    read = more**0.5 * len(np.unique(np.concatenate(chunks)))
+    weights = {id(table.weight): table.weight for table in large_tables(model)}.values()
+    return int(sum(2 * 4 * max(0.0, len(weight) - read) * weight.shape[1] for weight in weights))
 
 
 def _some(rows: "Dataset", most: int) -> "Dataset":

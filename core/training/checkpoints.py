@@ -142,6 +142,15 @@ class Sizes:
         """At most at once: two states, the best so far while it is replaced, the result, and room for small files."""
         return 2 * self.state + 3 * self.result + _LEAST_FREE
 
+    def used(self, states: int, unread: int = 0) -> int:
+        """At most at once, as a rule: so many states, and the best beside what replaces it or beside the result.
+
+        Args:
+            unread: bytes that a state does not have, as the optimizer has no numbers for rows of embedding tables that
+                are never read (`core.training.optimizer`).
+        """
+        return min(states, KEPT) * (self.state - unread) + self.best + max(self.best, self.result)
+
 
 def sizes(model: Any, *, whole: bool = False) -> Sizes:
     """What training this model writes.

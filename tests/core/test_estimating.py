@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 from filelock import FileLock
+from transformers import BertConfig, BertForSequenceClassification
 
 from core.__main__ import main
 from core.data.store import TableStore
@@ -60,7 +62,9 @@ def test_a_real_process_measures_all_and_leaves_nothing(place, body):
     assert found.range[0] < found.seconds < found.range[1]
     assert (found.steps, found.measured) == (3 * 11, 12)
     assert found.memory_bytes > 100 * 2**20
-    assert found.disk_bytes > 64 * 2**20
+    # A state has each weight three times; beside it, the best model and the result.
+    model = BertForSequenceClassification(tiny.config(num_labels=2))
+    assert found.disk_bytes == 4 * (3 + 2) * sum(weight.numel() for weight in model.parameters())
     assert not (place.home / "estimate").exists()
     assert runs.list() == []
 
@@ -230,6 +234,41 @@ def test_sizes_are_those_of_what_is_written(tmp_path):
     assert (sizes.best, sizes.state) == (sizes.result, 3 * sizes.result)
     model.base_model.requires_grad_(False)
     assert checkpoints.sizes(model).state < sizes.state / 10
+
+
+def test_the_disk_holds_two_states_at_most_and_the_best_beside_the_result():
+    adapted = checkpoints.Sizes(state=30, best=5, result=100)
+    assert [adapted.used(states) for states in (0, 1, 2, 9)] == [105, 135, 165, 165]
+    whole = checkpoints.Sizes(state=300, best=100, result=100)
+    assert whole.used(2, unread=50) == 2 * 250 + 200
+    assert whole.used(2) < whole.needed
+
+
+@pytest.mark.parametrize(
+    ("training", "validations", "states"),
+    [(20, 3, 1), (40, 3, 1), (48, 3, 2), (50, 1, 1), (70, 1, 2), (200, 5, 4)],
+)
+def test_a_state_is_saved_each_minute_before_it_is_judged_and_at_the_end(training, validations, states):
+    assert steps.Trial(training=training, steps=9, measured=3, way={}, validations=validations).states(60) == states
+
+
+def test_a_method_without_steps_saves_no_state():
+    assert steps.Trial(training=100, steps=0, measured=3, way={}).states(60) == 0
+
+
+def test_words_that_no_text_reads_have_no_running_means(tmp_path, monkeypatch):
+    monkeypatch.setattr("core.training.optimizer._LARGE_TABLE", 1_000)
+    config = BertConfig(
+        vocab_size=100, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=8,
+    )  # fmt: skip
+    model = BertForSequenceClassification(config)
+    train = Dataset.from_dict({"input_ids": [[1, 5, 6, 2], [1, 7, 2]]})
+    assert steps._unread_bytes(model, train, 1.0) == 8 * (100 - 5) * 16
+    assert steps._unread_bytes(model, train, 4.0) == 8 * (100 - 10) * 16
+    assert steps._unread_bytes(model, train, 10_000.0) == 0
+    model.bert.embeddings.requires_grad_(False)
+    assert steps._unread_bytes(model, train, 1.0) == 0
 
 
 def test_the_command_takes_the_flags_of_training(tmp_path, body, capsys, monkeypatch):

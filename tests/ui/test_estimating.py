@@ -56,7 +56,10 @@ def test_it_is_said_in_plain_words_and_kept_for_the_same_choices(ready: Visit, m
     assert not waiting["ask"].interactive
     assert "90 seconds" in waiting["estimate"].value
     assert said["ask"].interactive
-    assert "About 3 minutes (2 to 4). It needs 1.6 GB of memory. 512 MB of disk must be free." in said["estimate"].value
+    assert (
+        "About 3 minutes (2 to 4). It needs 1.6 GB of memory. It takes about 512 MB on the disk while it trains."
+        in said["estimate"].value
+    )
     assert "Measured here with 6 real steps. 71 % of the time goes into learning." in said["estimate"].value
     assert shown(ready) == said["estimate"].value
     assert asked(ready)[1]["estimate"].value == said["estimate"].value
