@@ -64,8 +64,8 @@ def spec_of(name: str, rows: int, settings: Settings) -> TrainSpec:
     return build(data=DataChoice(table=kept.id, columns=columns, name=path.name), model=work.model, **work.chosen)
 
 
-def done(spec: TrainSpec, settings: Settings) -> tuple[dict[str, Any], int, int]:
-    """A run's report, the most bytes of memory that its process had, and the most bytes of disk."""
+def done(spec: TrainSpec, settings: Settings) -> tuple[float, int, int]:
+    """Seconds from the start of a run's process to its end, the most bytes of memory that it had, and of disk."""
     runs = RunStore(settings.home)
     record = runs.create(spec, _OWNER, "")
     record = runs.transition(record.id, ("QUEUED",), "STARTING", record.attempt)
@@ -77,14 +77,15 @@ def done(spec: TrainSpec, settings: Settings) -> tuple[dict[str, Any], int, int]
 
     watching = Thread(target=watch)
     watching.start()
+    begin = monotonic()
     child = spawn(settings, "core.runs.worker", [record.id, str(record.attempt)])
     _, _, used = os.wait4(child.pid, 0)
+    seconds = monotonic() - begin
     ended.set()
     watching.join()
-    report = runs.report(record.id)
-    if report is None:
+    if runs.report(record.id) is None:
         raise SystemExit(runs.log(record.id) or str(runs.get(record.id).error))
-    return report, 1024 * used.ru_maxrss, max(most)
+    return seconds, 1024 * used.ru_maxrss, max(most)
 
 
 def _bytes(folder: Path) -> int:
@@ -112,16 +113,15 @@ def main() -> None:
             begin = monotonic()
             said = estimate(spec, _OWNER, settings, RunStore(settings.home))
             saying = monotonic() - begin
-            report, memory, disk = done(spec, settings)
-            print(f"| {name} | " + " | ".join(_cells(said, report, memory, disk, saying)) + " |", flush=True)
+            took, memory, disk = done(spec, settings)
+            print(f"| {name} | " + " | ".join(_cells(said, took, memory, disk, saying)) + " |", flush=True)
 
 
-def _cells(said: Any, report: dict[str, Any], memory: int, disk: int, saying: float) -> list[str]:
-    took = float(report["seconds"])
+def _cells(said: Any, took: float, memory: int, disk: int, saying: float) -> list[str]:
     gib = [amount / 2**30 for amount in (said.memory_bytes or 0, memory, said.disk_bytes or 0, disk)]
     return [
         f"{'> ' if said.at_least else ''}{said.seconds}",
-        f"{took}",
+        f"{took:.1f}",
         f"{(said.seconds or 0) / took - 1:+.0%}",
         f"{gib[0]:.2f}",
         f"{gib[1]:.2f}",
