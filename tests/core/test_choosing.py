@@ -1,13 +1,15 @@
 """Which state of a model is kept: scores go in, what is kept comes out."""
 
 import itertools
+from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from transformers import set_seed
 
 from core.training import checkpoints, loop
 from core.training.choosing import Choice
-from core.training.loop import Signals, fit
+from core.training.loop import InterruptedRunError, Signals, fit
 from tests import tiny
 from tests.core.test_classification import CPU, SPEC, TASK, split
 
@@ -47,20 +49,36 @@ def test_what_is_taught_further_does_not_become_worse_also_where_the_run_goes_on
     assert kept(later, [0.79, 0.81, 0.77]) == [False, True, False]
 
 
-@pytest.mark.parametrize(("scores", "step"), [((0.5, 0.9, 0.7), 4), ((0.5, 0.9, 0.8), 6)])
-def test_a_run_keeps_the_latest_that_is_as_good_as_the_best(scores, step, tmp_path, monkeypatch):
-    told = itertools.cycle(scores)
+def trained(folder: Path, monkeypatch: pytest.MonkeyPatch, scores: Iterable[float], interrupted_after: int = 99):
+    """A run of 6 steps that is judged after each second one and has these scores, on 10 rows."""
+    told = iter(scores)
     monkeypatch.setattr(
         loop,
         "judge_of",
         lambda *given: lambda trainer: {"eval_macro_f1": next(told), "eval_loss": 1.0, "eval_runtime": 0.01},
     )
-    rows = split()  # 10 of them for validation: at .9, a standard error of .12
+    steps = itertools.count(1)
     spec = SPEC.model_copy(update={"epochs": 3, "batch_size": 20})
     set_seed(1)
-    model, tokenizer = TASK.load(tiny.classifier(tmp_path / "base"), rows, spec)
-    fitted = fit(TASK, model, tokenizer, rows, spec, CPU, tmp_path, lambda event: None, Signals(bool, bool))
+    model, tokenizer = TASK.load(tiny.classifier(folder / "base"), split(), spec)
+    signals = Signals(stop=lambda: False, interrupted=lambda: next(steps) > interrupted_after)
+    return fit(TASK, model, tokenizer, split(), spec, CPU, folder, lambda event: None, signals)
+
+
+# At .9, ten rows have a standard error of .12.
+@pytest.mark.parametrize(("scores", "step"), [((0.5, 0.9, 0.7), 4), ((0.5, 0.9, 0.8), 6)])
+def test_a_run_keeps_the_latest_that_is_as_good_as_the_best(scores, step, tmp_path, monkeypatch):
+    fitted = trained(tmp_path, monkeypatch, scores)
     best = checkpoints.best(tmp_path)
     assert checkpoints.step_of(best) == step
     assert (fitted.best_epoch, fitted.best_value) == (step / 2, scores[step // 2 - 1])
     assert checkpoints.facts_of(best)["order"] == 0.9
+
+
+@pytest.mark.parametrize(("later", "step"), [((0.7, 0.7), 2), ((0.7, 0.85), 6)])
+def test_a_run_that_goes_on_knows_what_was_best(later, step, tmp_path, monkeypatch):
+    with pytest.raises(InterruptedRunError):
+        trained(tmp_path, monkeypatch, (0.9, 0.9, 0.9), interrupted_after=2)
+    assert checkpoints.step_of(checkpoints.best(tmp_path)) == 2
+    trained(tmp_path, monkeypatch, later)
+    assert checkpoints.step_of(checkpoints.best(tmp_path)) == step
