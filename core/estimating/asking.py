@@ -42,7 +42,7 @@ class Estimate:
     """What a run would take; None where that could not be found out in time.
 
     Attributes:
-        seconds: from the start of the work to the result, as `seconds` in its report.
+        seconds: from the start of the run's process to the result; `seconds` in its report begin after its imports.
         at_least: whether it takes longer than that: measuring had to end before all was known.
         memory_bytes: of the process, at most.
         disk_bytes: that the run has at most at once, of what it writes.
