@@ -18,14 +18,14 @@ class Choice:
         rows: that the score was measured on.
 
     Attributes:
-        best: the highest score so far, or the lowest loss with its sign turned; None before the first.
+        best: the highest score so far, or the lowest loss with its sign turned.
         least: what the model had when the run began, where it was judged then: a result that is taught further does
             not become worse on these rows.
     """
 
     def __init__(self, by: Literal["metric", "loss"], rows: int) -> None:
         self._by, self._rows = by, rows
-        self.best: float | None = None
+        self.best = -math.inf
         self.least: float | None = None
 
     def facts(self) -> dict[str, float | None]:
@@ -37,25 +37,24 @@ class Choice:
         self.best, self.least = facts["order"], facts.get("least")
 
     def keeps(self, value: float, loss: float, *, untrained: bool = False) -> bool:
-        """Whether a state with this score and this loss is kept.
+        """Whether a state with this score and this loss is kept. What is no number is not.
 
         Args:
             untrained: whether it is that with which the run began.
         """
-        order = value if self._by == "metric" else -loss
-        if untrained:
-            self.least = order
-        before = self.best
-        self.best = order if before is None else max(before, order)
-        if before is None or order > before:
+        order, before = value if self._by == "metric" else -loss, self.best
+        if order > before:
+            self.best = order
+            self.least = order if untrained else self.least
             return True
         enough = self.least is None or order >= self.least
-        return self._by == "metric" and enough and order >= before - self._chance(before)
+        return self._by == "metric" and enough and math.isfinite(before) and order >= before - self._chance(before)
 
     def _chance(self, score: float) -> float:
         """The standard error of a score, as if it were a share of the rows.
 
-        Four rows are added, two right and two wrong: all rows right does not mean that nothing was chance. Source:
+        Four rows are added, two right and two wrong: all rows right does not mean that nothing was chance. (The lower
+        edge of `core.evaluation.metrics.wilson` would leave a state aside for one wrong row after none.) Source:
         Agresti and Coull, 1998; the rule of one standard error is from Breiman and others, Classification and
         Regression Trees, 1984.
         """
