@@ -24,6 +24,7 @@ from core.estimating.asking import ASKED, MOST_SECONDS, TOLD
 from core.estimating.fits import compare_some, read_some
 from core.estimating.sampling import sample
 from core.estimating.steps import Tell, step_some
+from core.models import kernels
 from core.models.adapting import adapt
 from core.models.loading import resolve, verify_starter
 from core.processes import end_with, limit_self
@@ -33,7 +34,7 @@ from core.settings import MEBIBYTE, Settings
 from core.spec import TrainSpec
 from core.tasks.base import find, judged_rows
 from core.training import checkpoints
-from core.training.run import prepared_rows, with_copies
+from core.training.run import prepared_rows, with_copies, works_in_parts
 
 _TRIALS = {"quick": read_some, "few": compare_some}
 _BYTES_WRITTEN = 64 * MEBIBYTE
@@ -70,6 +71,8 @@ def measure(spec: TrainSpec, owner: str, folder: Path, place: Settings, tell: Te
     clock, task = Clock(), find(spec.task)
     with clock.on("preparing"):
         device = detect()
+        if device.kind == "cpu" and works_in_parts(spec.method):
+            kernels.begin()
         if spec.method not in task.methods:
             raise UserError("method_unsupported", method=spec.method)
         base = resolve(spec.model, place, RunStore(place.home), owner, prepare=True)

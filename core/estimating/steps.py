@@ -26,7 +26,7 @@ from core.training.loop import (
     wanted,
 )
 from core.training.optimizer import large_tables
-from core.training.precision import Way, prepared
+from core.training.precision import Way, kernels_of, prepared
 from core.training.resuming import trainer_class
 from core.training.validation import judge_of
 from core.training.ways import chosen_way
@@ -143,6 +143,7 @@ def step_some(
             rounded=rounded,
             guesses=guesses,
             judge=lambda trainer: {},
+            kernels=kernels_of(way, device),
             model=model,
             args=arguments(plan.once(spec), device, way, folder, _NEVER, begin_judged=False),
             train_dataset=train,

@@ -1,4 +1,4 @@
-"""Attention of the long row by plain products: one step of autograd, whose way back is written out here.
+"""Attention of the long row, by plain products or kernels: one step of autograd, whose way back is written out here.
 
 Texts of about equal length are laid side by side, heads apart, straight from the long row and back into it. Autograd
 would fill and copy the whole row for each part that is taken from it, and keep more.
@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from core.models.unpadded import Group, Rows
+    from core.models.unpadded import Group, Rows, Short
 
 # A softmax over a multiple of so many bfloat16 numbers was 2 to 5 times as fast as over some numbers fewer, and going
 # back 9 times; products have fewer shapes to be set up for.
 _MULTIPLE = 32
+# Texts of at most so many tokens are left to kernels, where there are any, by bytes of a number: of all texts that come
+# here products of 32 bits take half as long again and more, those of bfloat16 only of short ones.
+_SHORT = {2: 128, 4: 2**30}
 
 
 def filled_up(tokens: int) -> int:
@@ -107,14 +110,26 @@ def _function() -> Any:
         begin = laid_first * heads
         torch.index_select(values.reshape(-1, values.shape[-1]), 0, places, out=into[begin : begin + len(places)])
 
+    def short(rows: Any, parts: Any, causal: bool) -> "Short | None":
+        """Rows that are left to kernels."""
+        able = rows.kernels is not None and not causal and not rows.shared and rows.kernels.can_attend(*parts)
+        found: Short | None = rows.short(_SHORT[parts[0].element_size()]) if able else None
+        return found if found and found.groups else None
+
     class SideBySide(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, query: Any, key: Any, value: Any, rows: Any, scaling: float, causal: bool) -> Any:
-            heads, key_heads = query.shape[1], key.shape[1]
-            asked, seen, told = flat(query) * scaling, flat(key), flat(value)
-            found = long_row(told, heads, rows, told.shape[-1])
-            kept = []
-            for laid, begin in rows.laid(heads, key_heads, causal=causal):
+            heads, key_heads, parts = query.shape[1], key.shape[1], (query, key, value)
+            found = long_row(value, heads, rows, value.shape[-1])
+            kept: list[Any] = []
+            few = short(rows, parts, causal)
+            if few:
+                rows.kernels.attention(parts, few.begins, few.lengths, few.longest, scaling, found)
+                kept += parts
+            more = rows.laid(heads, key_heads, causal=causal, after=few.groups if few else 0)
+            if more:
+                asked, seen, told = flat(query) * scaling, flat(key), flat(value)
+            for laid, begin in more:
                 queries = taken(asked, laid.asked, laid.asking)
                 keys, values = (taken(each, laid.keys, laid.seen) for each in (seen, told))
                 lowest = torch.finfo(queries.dtype).min
@@ -123,17 +138,22 @@ def _function() -> Any:
                 laid_back(shares @ values, laid.back, found, begin, heads)
                 kept += [queries, keys, values, shares]
             ctx.save_for_backward(*kept)
-            ctx.rows, ctx.scaling, ctx.causal, ctx.heads, ctx.key_heads = rows, scaling, causal, heads, key_heads
+            ctx.rows, ctx.few, ctx.more, ctx.scaling = rows, few, more, scaling
+            ctx.heads, ctx.key_heads = heads, key_heads
             return found.view(1, rows.tokens, heads, -1)
 
         @staticmethod
         def backward(ctx: Any, gradient: Any) -> Any:
             heads, key_heads, rows, kept = ctx.heads, ctx.key_heads, ctx.rows, list(ctx.saved_tensors)
-            wanted = gradient.reshape(-1, gradient.shape[-1])
+            wanted, few = gradient.reshape(-1, gradient.shape[-1]), ctx.few
             to_query = long_row(wanted, heads, rows, kept[0].shape[-1])
             to_key = long_row(wanted, key_heads, rows, kept[1].shape[-1])
             to_value = long_row(wanted, key_heads, rows, kept[2].shape[-1])
-            for laid, begin in rows.laid(heads, key_heads, causal=ctx.causal):
+            if few:
+                into = (to_query, to_key, to_value)
+                rows.kernels.attention_back(kept[:3], few.begins, few.lengths, few.longest, ctx.scaling, wanted, into)
+                del kept[:3]
+            for laid, begin in ctx.more:
                 queries, keys, values, shares = kept[:4]
                 del kept[:4]
                 own = taken(wanted, laid.asked, laid.asking)
@@ -147,7 +167,8 @@ def _function() -> Any:
                     if laid.shared:
                         begun = once.view(-1, key_heads, laid.seen, each.shape[-1])[:, :, : laid.shared].sum(0)
                         into[: laid.shared * key_heads] += begun.transpose(0, 1).reshape(-1, each.shape[-1])
-            to_query *= ctx.scaling
+            done = int(few.lengths.sum()) * heads if few else 0  # kernels have scaled theirs
+            to_query[done:] *= ctx.scaling
             parts = ((to_query, heads), (to_key, key_heads), (to_value, key_heads))
             return *(unflat(each, many) for each, many in parts), None, None, None
 

@@ -17,6 +17,8 @@ from core.models.side_by_side import Laid, filled_up
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from core.models.kernels import Kernels
+
 # The long row has a multiple of so many tokens: each length is another shape, for which products are set up anew.
 _MULTIPLE = 32
 # Rows are laid side by side whose shortest has more than this share of the tokens of the longest, where both count as
@@ -41,11 +43,13 @@ class Rows:
         used, tokens: of the long row, without and with what fills it up.
         longest: tokens of the longest row.
         groups: rows for attention, in their order in the long row, behind what is shared.
+        kernels: with which attention of short rows is computed, if there are any.
     """
 
-    def __init__(self, mask: "Tensor", shared: int = 0) -> None:
+    def __init__(self, mask: "Tensor", shared: int = 0, kernels: "Kernels | None" = None) -> None:
         import torch
 
+        self.kernels = kernels
         self.count, self.shared, own = len(mask), shared, mask[:, shared:]
         self._shape = tuple(own.shape)
         kept, lengths = own.bool(), own.sum(1)
@@ -59,21 +63,31 @@ class Rows:
         self._back[self._places] = torch.arange(used)
         self.groups = list(_groups([int(lengths[row]) for row in order], shared))
         self.longest = shared + max(group.longest for group in self.groups)
-        self._laid: dict[tuple[int, int, bool], list[tuple[Laid, int]]] = {}
+        self._laid: dict[tuple[int, int, bool, int], list[tuple[Laid, int]]] = {}
+        self._short: dict[int, Short] = {}
 
-    def laid(self, heads: int, key_heads: int, *, causal: bool) -> "list[tuple[Laid, int]]":
+    def laid(self, heads: int, key_heads: int, *, causal: bool, after: int = 0) -> "list[tuple[Laid, int]]":
         """How rows lie side by side, with the token of the long row at which those begin; what is shared comes first.
 
         All layers have the same heads as a rule.
+
+        Args:
+            after: groups that are left out, the first.
         """
-        kind = (heads, key_heads, causal)
+        kind = (heads, key_heads, causal, after)
         if kind not in self._laid:
             begun = [(Group(0, [self.shared]), 0)] if self.shared else []
-            parts = [*begun, *((group, self.shared) for group in self.groups)]
+            parts = [*begun, *((group, self.shared) for group in self.groups[after:])]
             self._laid[kind] = [
                 (Laid(group, shared, heads, key_heads, causal=causal), group.begin) for group, shared in parts
             ]
         return self._laid[kind]
+
+    def short(self, longest: int) -> "Short":
+        """The groups none of whose rows has more tokens than this."""
+        if longest not in self._short:
+            self._short[longest] = Short([group for group in self.groups if group.longest <= longest])
+        return self._short[longest]
 
     def together(self, values: "Tensor") -> "Tensor":
         """Values of shape (rows, tokens, …) as one long row."""
@@ -132,6 +146,24 @@ class Group:
         return flat if self.mask is None else _gathered(flat, self._places, self._back)
 
 
+class Short:
+    """The first groups of a long row, row by row.
+
+    Attributes:
+        groups: so many.
+        begins, lengths: of each row: its first token in the long row and how many it has.
+        longest: tokens of the longest, 0 where there are none.
+    """
+
+    def __init__(self, groups: list[Group]) -> None:
+        import torch
+
+        self.groups = len(groups)
+        self.lengths = torch.tensor([length for group in groups for length in group.lengths], dtype=torch.int64)
+        self.begins = self.lengths.cumsum(0) - self.lengths + (groups[0].begin if groups else 0)
+        self.longest = groups[-1].longest if groups else 0
+
+
 def rows_now(query: "Tensor") -> Rows | None:
     """The rows of which this query of shape (1, heads, tokens, numbers) is the long row; None if it is none."""
     rows: Rows | None = getattr(_now, "rows", None)
@@ -159,12 +191,13 @@ def attended(rows: Rows, query: "Tensor", key: "Tensor", value: "Tensor", attend
 
 
 @contextmanager
-def unpadded(model: Any, shared: int = 0) -> Iterator[None]:
+def unpadded(model: Any, shared: int = 0, kernels: "Kernels | None" = None) -> Iterator[None]:
     """While this lasts, the model computes no padding. Its attention has to be that of `core.models.attention`.
 
     Args:
         shared: tokens with which all texts begin: they are computed once for a batch that does begin with them. For
             models that read from left to right.
+        kernels: for the attention of short texts.
     """
     from core.models.adapting import layer_stacks
 
@@ -176,7 +209,7 @@ def unpadded(model: Any, shared: int = 0) -> Iterator[None]:
         _now.rows = None
         if several:
             begun = shared if shared and _all_begin_alike(named.get("input_ids"), mask, shared) else 0
-            _now.rows = Rows(mask, begun) if begun or not bool(mask.all()) else None
+            _now.rows = Rows(mask, begun, kernels) if begun or not bool(mask.all()) else None
 
     def enter(module: Any, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
         rows = getattr(_now, "rows", None)

@@ -1,22 +1,29 @@
-"""Dropout whose chances are drawn as bytes: on a processor, drawing numbers for it costs more than the rest of it."""
+"""Cheap dropout on a processor, where drawing numbers for it costs more than the rest of it.
+
+Chances follow from a seed and are never kept where that could be compiled; elsewhere they are drawn as bytes.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from core.models.kernels import Kernels
 
 _STEPS = 256
 
 
 @contextmanager
-def cheap_dropout(model: Any) -> Iterator[None]:
-    """Let the model's dropout modules draw bytes.
+def cheap_dropout(model: Any, kernels: "Kernels | None" = None) -> Iterator[None]:
+    """Let the model's dropout modules draw a seed, or bytes where there are no kernels.
 
     A byte tells 256 cases apart, so the share that is dropped is the nearest 256th of what is wanted; what stays is
     scaled by exactly that share.
     """
     from torch.nn import Dropout
 
-    changed, cheap = [module for module in model.modules() if type(module) is Dropout], _class()
+    changed = [module for module in model.modules() if type(module) is Dropout]
+    cheap = _of_seeds(kernels) if kernels else _of_bytes()
     for module in changed:
         module.__class__ = cheap
     try:
@@ -26,7 +33,31 @@ def cheap_dropout(model: Any) -> Iterator[None]:
             module.__class__ = Dropout
 
 
-def _class() -> Any:
+def _of_seeds(kernels: "Kernels") -> Any:
+    import torch
+
+    class Dropped(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, values: Any, share: float) -> Any:
+            # All 64 bits are drawn: without bounds, the highest would stay 0.
+            ctx.seed, ctx.share = int(torch.empty((), dtype=torch.int64).random_(-(2**63), None)) % 2**64, share
+            return kernels.dropped(values, ctx.seed, share)
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            return kernels.dropped(gradient, ctx.seed, ctx.share), None
+
+    apply: Any = Dropped.apply
+
+    class SeededDropout(torch.nn.Dropout):
+        def forward(self, values: Any) -> Any:
+            cheap = self.training and 0 < self.p < 1 and not self.inplace and kernels.knows(values)
+            return apply(values, self.p) if cheap else super().forward(values)
+
+    return SeededDropout
+
+
+def _of_bytes() -> Any:
     import torch
 
     # Whole numbers as wide as the values: a mask of all ones keeps the bits of a value, one of zeros leaves 0. Products

@@ -27,7 +27,7 @@ from core.training.choosing import Choice
 from core.training.compiling import compiled
 from core.training.logits import Guesses
 from core.training.pace import Pace
-from core.training.precision import Way, prepared
+from core.training.precision import Way, kernels_of, prepared
 from core.training.validation import judge_of
 from core.training.ways import chosen_way, way_of
 
@@ -187,6 +187,7 @@ def fit(
             rounded=rounded,
             guesses=guesses,
             judge=judge_of(task, validation, collate, loss, device, way, keeping.parts),
+            kernels=kernels_of(way, device),
             model=model,
             args=arguments(spec, device, way, folder, between, begin_judged=further and state is None),
             train_dataset=train,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from core.models.kernels import Kernels
     from core.models.rounding import Rounded, Unrounded
 
 # Numbers that are updated at once: their gradients are there in 32 bits, too, for that moment.
@@ -40,11 +41,15 @@ def optimizer(
     lr: float,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
+    kernels: "Kernels | None" = None,
 ) -> Any:
     """A torch optimizer over parameter groups (`params`, `weight_decay`).
 
     Weights are changed as `torch.optim.AdamW` changes them. Of an embedding table whose gradient is sparse, those rows
     are gone through that were read so far: the others had no gradient yet. They would only decay, and don't.
+
+    Args:
+        kernels: for rounded weights; without, and for other weights, PyTorch takes the same step.
 
     Source: AdamW (Loshchilov & Hutter, 2019).
     """
@@ -60,7 +65,12 @@ def optimizer(
             """The length of the gradient over all weights; the next step goes as if it were `most` at most."""
             found = [weight.grad for group in self.param_groups for weight in group["params"] if _has(weight)]
             dense = [gradient for gradient in found if not gradient.is_sparse]
-            norms = [*torch._foreach_norm(dense, 2, torch.float32)] if dense else []
+            norms = []
+            if kernels:
+                quick = [gradient for gradient in dense if kernels.can_square(gradient)]
+                dense = [gradient for gradient in dense if not kernels.can_square(gradient)]
+                norms.append(torch.tensor(kernels.squares(quick) ** 0.5))
+            norms += torch._foreach_norm(dense, 2, torch.float32) if dense else []
             norms += [_norm(gradient) for gradient in found if gradient.is_sparse]
             length = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
             # A tensor: to ask for the number would have the processor wait for a card in each step.
@@ -71,7 +81,7 @@ def optimizer(
         def step(self, closure: Any = None) -> None:  # type: ignore[override]
             for group in self.param_groups:
                 dense = [weight for weight in group["params"] if _has(weight) and not weight.grad.is_sparse]
-                for weights in _portions(dense):
+                for weights in _portions([weight for weight in dense if not self._quickly(weight, group)]):
                     self._dense(weights, group)
                 for weight in group["params"]:
                     if _has(weight) and weight.grad.is_sparse:
@@ -94,6 +104,28 @@ def optimizer(
             if state["step"].device != exact.device:  # taken up from a file
                 state["step"] = state["step"].to(exact.device)
             return state
+
+        def _quickly(self, weight: Any, group: dict[str, Any]) -> bool:
+            """Take the step by kernels; False where they can't."""
+            if not kernels:
+                return False
+            state, exact = self._state(weight), rounded.exact(weight)
+            means = (state["exp_avg"], state["exp_avg_sq"])
+            if not kernels.can_step(weight, exact, means):
+                return False
+            state["step"] += 1
+            kernels.adamw(
+                weight,
+                exact,
+                means,
+                steps=int(state["step"]),
+                lr=float(group["lr"]),
+                betas=group["betas"],
+                eps=group["eps"],
+                weight_decay=group["weight_decay"],
+                scale=1.0 if self._scale is None else float(self._scale),
+            )
+            return True
 
         def _dense(self, weights: list[Any], group: dict[str, Any]) -> None:
             states = [self._state(weight) for weight in weights]

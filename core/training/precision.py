@@ -9,8 +9,10 @@ from typing import Any, Literal
 from core.device import Device
 from core.models.adapting import is_adapted
 from core.models.attention import short_attention
+from core.models.kernels import Kernels, compiled
 from core.models.rounding import Rounded, Unrounded
 from core.models.unpadded import unpadded
+from core.training.activations import quick_gelu
 from core.training.dropout import cheap_dropout
 from core.training.lean_adapters import lean_adapters
 from core.training.logits import Guesses
@@ -48,6 +50,7 @@ class Way:
         recomputed: whether each layer is computed once more when it is learned from, instead of being remembered.
         unpadded: whether texts of different length are computed without padding, see `core.models.unpadded`.
         shared: tokens with which all texts begin, where those are computed once for a piece.
+        kernels: whether some steps between products were compiled for this processor, see `core.models.kernels`.
     """
 
     weights: Literal["float32", "autocast", "bfloat16"] = "float32"
@@ -61,6 +64,7 @@ class Way:
     recomputed: bool = False
     unpadded: bool = False
     shared: int = 0
+    kernels: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -89,9 +93,11 @@ def choose(
         rows: encoded rows of usual length, the shortest first.
         loss: as `core.tasks.base.Task.loss` gives it.
     """
-    usual = without_trial(device)
-    ways = _ways(device)
-    if not ways or getattr(model, "is_quantized", False):
+    if getattr(model, "is_quantized", False):
+        return without_trial(device)
+    kernels = device.kind == "cpu" and compiled() is not None
+    usual, ways = replace(without_trial(device), kernels=kernels), _ways(device)
+    if not ways:
         return usual
     import torch
 
@@ -100,7 +106,7 @@ def choose(
     best, least, tried = usual, float("inf"), 0
     with torch.random.fork_rng(devices=cards(device)):
         wanted = _loss(model, batch, loss, Way(), replace(device, kind="cpu"))
-        for way in ways:
+        for way in (replace(way, kernels=kernels) for way in ways):
             # Rounding once a step is less work than rounding for every product: there is nothing to time.
             if least < _TINY or (way.weights == "autocast" and least < float("inf")):
                 break
@@ -127,6 +133,11 @@ def _ways(device: Device) -> list[Way]:
     return [Way("bfloat16"), usual] if device.kind == "cuda" and device.precision == "bfloat16" else []
 
 
+def kernels_of(way: Way, device: Device) -> Kernels | None:
+    """What was compiled for this processor, where the way wants it and the machine has a compiler."""
+    return compiled() if way.kernels and device.kind == "cpu" else None
+
+
 @contextmanager
 def prepared(model: Any, way: Way, device: Device, *, forget: bool = False) -> Iterator[Rounded | Unrounded]:
     """The model made ready to be trained in this way, on the device; afterwards its weights are exact again.
@@ -136,15 +147,17 @@ def prepared(model: Any, way: Way, device: Device, *, forget: bool = False) -> I
             saves their memory, and the exact ones are where the model is. Without, they stay where they were.
     """
     tables = large_tables(model) if device.kind == "cpu" else []
+    kernels = kernels_of(way, device)
     with ExitStack() as until_then:
         if device.kind == "cpu":
-            until_then.enter_context(cheap_dropout(model))
+            until_then.enter_context(cheap_dropout(model, kernels))
+            until_then.enter_context(quick_gelu(model, kernels))
             if is_adapted(model):
                 until_then.enter_context(lean_adapters(model))
         if way.attention == "plain":
             until_then.enter_context(short_attention(model))
         if way.unpadded:
-            until_then.enter_context(unpadded(model, way.shared))
+            until_then.enter_context(unpadded(model, way.shared, kernels))
         rounded = Rounded(model, forget=forget) if way.weights == "bfloat16" else Unrounded()
         until_then.callback(rounded.end)
         if not getattr(model, "is_quantized", False):

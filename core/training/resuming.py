@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import Trainer
 
+    from core.models.kernels import Kernels
+
 _WEIGHTS = "changed.safetensors"
 
 
@@ -40,6 +42,7 @@ def trainer_class() -> "Callable[..., Trainer]":
             rounded: the exact weights behind those that are computed with.
             guesses: says at which places a model that writes shall guess.
             judge: gives the scores of the model on the validation rows, named as the Trainer names them.
+            kernels: for the optimizer's steps, if there are any.
         """
 
         def __init__(
@@ -51,11 +54,13 @@ def trainer_class() -> "Callable[..., Trainer]":
             rounded: Rounded | Unrounded,
             guesses: Guesses,
             judge: "validation.Judge",
+            kernels: "Kernels | None" = None,
             **given: Any,
         ) -> None:
             super().__init__(**given)
             self._run, self._facts, self._save_first = run, facts, save_first
             self._batches, self._rounded, self._guesses, self._judge = batches, rounded, guesses, judge
+            self._kernels = kernels
             self._kept = -1
 
         def get_train_dataloader(self) -> Any:
@@ -89,7 +94,7 @@ def trainer_class() -> "Callable[..., Trainer]":
                     }
                     for decays in (True, False)
                 ]
-                self.optimizer = optimizer(groups, self._rounded, lr=self.args.learning_rate)
+                self.optimizer = optimizer(groups, self._rounded, lr=self.args.learning_rate, kernels=self._kernels)
             return self.optimizer
 
         def compute_loss(self, model: Any, inputs: Any, *given: Any, **more: Any) -> Any:

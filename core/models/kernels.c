@@ -1,0 +1,335 @@
+/* Steps between a model's matrix products, each in one pass over memory, on a processor.
+ *
+ * Numbers come in 32 bits, or in bfloat16 where a function ends in 16. Everything is computed in 32 bits and rounded
+ * once, to nearest even. No result depends on how many threads there are.
+ */
+#include <stdint.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+#define WIDE 16   /* numbers that are computed at once */
+#define PART 4096 /* numbers that a thread takes at a time: a few of them one has done before another is there */
+
+/* Whether numbers are exact is written out where threads begin: so it is known when this is compiled, not later. */
+#define EACH_PART                                                                           \
+    _Pragma("omp parallel for schedule(static) num_threads(threads) if (count > 4 * PART)") \
+    for (int64_t part = 0; part < (count + PART - 1) / PART; part++)
+
+INLINE int64_t ending(int64_t part, int64_t count) { return (part + 1) * PART < count ? (part + 1) * PART : count; }
+
+INLINE float widened(uint16_t value) {
+    uint32_t bits = (uint32_t)value << 16;
+    float number;
+    memcpy(&number, &bits, sizeof number);
+    return number;
+}
+
+INLINE uint16_t rounded(float number) {
+    uint32_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    uint32_t nearest = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    return (bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : (uint16_t)nearest; /* what is no number stays none */
+}
+
+INLINE float got(const void *from, int64_t place, int exact) {
+    return exact ? ((const float *)from)[place] : widened(((const uint16_t *)from)[place]);
+}
+
+INLINE void put(void *into, int64_t place, float number, int exact) {
+    if (exact) ((float *)into)[place] = number;
+    else ((uint16_t *)into)[place] = rounded(number);
+}
+
+/* ---- Dropout ---- */
+
+/* A number for each place: the last steps of MurmurHash3, with one half of the seed before and one between them. */
+INLINE uint32_t chance(uint32_t place, uint32_t before, uint32_t between) {
+    uint32_t mixed = place * 0x9e3779b9u + before;
+    mixed = (mixed ^ (mixed >> 16)) * 0x85ebca6bu ^ between;
+    mixed = (mixed ^ (mixed >> 13)) * 0xc2b2ae35u;
+    return mixed ^ (mixed >> 16);
+}
+
+INLINE void dropped(const void *given, void *found, int64_t part, int64_t count, uint64_t seed, uint32_t below,
+                    float scale, int exact) {
+    uint32_t before = (uint32_t)seed, between = (uint32_t)(seed >> 32);
+    int64_t end = ending(part, count);
+#pragma omp simd
+    for (int64_t i = part * PART; i < end; i++) {
+        float number = got(given, i, exact) * scale;
+        put(found, i, chance((uint32_t)i, before, between) < below ? 0.0f : number, exact);
+    }
+}
+
+/* 0 where the chance is below a bound, elsewhere the number times the scale. */
+void dropout16(const void *given, void *found, int64_t count, uint64_t seed, uint32_t below, float scale, int threads) {
+    EACH_PART dropped(given, found, part, count, seed, below, scale, 0);
+}
+
+void dropout32(const void *given, void *found, int64_t count, uint64_t seed, uint32_t below, float scale, int threads) {
+    EACH_PART dropped(given, found, part, count, seed, below, scale, 1);
+}
+
+/* e^x with the polynomial of Cephes' expf: its relative error is below 2e-7 from -87 to 0, below that it is e^-87. */
+INLINE float exponential(float x) {
+    x = x < -87.0f ? -87.0f : x;
+    float whole = __builtin_rintf(x * 1.44269504f);
+    float rest = x - whole * 0.693359375f + whole * 2.12194440e-4f;
+    float sum = 1.9875691500e-4f;
+    sum = sum * rest + 1.3981999507e-3f;
+    sum = sum * rest + 8.3334519073e-3f;
+    sum = sum * rest + 4.1665795894e-2f;
+    sum = sum * rest + 1.6666665459e-1f;
+    sum = sum * rest + 5.0000001201e-1f;
+    sum = sum * rest * rest + rest + 1.0f;
+    int32_t bits = ((int32_t)whole + 127) << 23;
+    float power;
+    memcpy(&power, &bits, sizeof power);
+    return sum * power;
+}
+
+/* ---- GELU ---- */
+
+/* x times the share of a normal distribution below x, and the slope of that: by Abramowitz and Stegun, 7.1.26, whose
+ * error is below 2e-7. */
+INLINE void gelu(const void *given, void *found, void *slopes, int64_t part, int64_t count, int exact) {
+    int64_t end = ending(part, count);
+#pragma omp simd
+    for (int64_t i = part * PART; i < end; i++) {
+        float x = got(given, i, exact), bell = exponential(-0.5f * x * x);
+        float t = 1.0f / (1.0f + 0.23164189f * __builtin_fabsf(x)), tail = 0.5f * 1.061405429f;
+        tail = tail * t - 0.5f * 1.453152027f;
+        tail = tail * t + 0.5f * 1.421413741f;
+        tail = tail * t - 0.5f * 0.284496736f;
+        tail = tail * t + 0.5f * 0.254829592f;
+        tail *= t * bell;
+        float share = x < 0 ? tail : 1.0f - tail;
+        put(found, i, x * share, exact);
+        put(slopes, i, share + x * bell * 0.39894228f, exact);
+    }
+}
+
+void gelu16(const void *given, void *found, void *slopes, int64_t count, int threads) {
+    EACH_PART gelu(given, found, slopes, part, count, 0);
+}
+
+void gelu32(const void *given, void *found, void *slopes, int64_t count, int threads) {
+    EACH_PART gelu(given, found, slopes, part, count, 1);
+}
+
+/* ---- Optimizer ---- */
+
+/* For each part of bfloat16 numbers the sum of their squares. */
+void squares16(const uint16_t *given, int64_t count, float *sums, int threads) {
+    EACH_PART {
+        int64_t end = ending(part, count);
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = part * PART; i < end; i++) sum += widened(given[i]) * widened(given[i]);
+        sums[part] = sum;
+    }
+}
+
+/* A step of AdamW on exact weights, and these rounded: `keep` is what weight decay leaves, `rate` and `root` hold what
+ * corrects the running means at the beginning. */
+void adamw16(float *exact, float *mean, float *square, const uint16_t *gradient, uint16_t *weight, int64_t count,
+             float scale, float beta1, float beta2, float keep, float rate, float root, float eps, int threads) {
+    EACH_PART {
+        int64_t end = ending(part, count);
+#pragma omp simd
+        for (int64_t i = part * PART; i < end; i++) {
+            float slope = widened(gradient[i]) * scale;
+            float first = mean[i] + (slope - mean[i]) * (1.0f - beta1);
+            float second = square[i] * beta2 + slope * slope * (1.0f - beta2);
+            float number = exact[i] * keep - rate * first / (__builtin_sqrtf(second) * root + eps);
+            mean[i] = first;
+            square[i] = second;
+            exact[i] = number;
+            weight[i] = rounded(number);
+        }
+    }
+}
+
+/* ---- Attention of short texts ---- */
+
+typedef float lanes __attribute__((vector_size(4 * WIDE), aligned(4), may_alias));
+
+/* found (rows, columns) = left (rows, inner) right (inner, columns): rows in fours, columns in sixteens.
+ *
+ * left: whose next row and next column are so many numbers away; of right and found the next row is. */
+INLINE void product(int rows, int columns, int inner, const float *left, int left_row, int left_column,
+                    const float *right, int right_row, float *found, int found_row) {
+    for (int column = 0; column < columns; column += WIDE)
+        for (int row = 0; row < rows; row += 4) {
+            const float *a = left + row * left_row, *b = right + column;
+            lanes sums[4] = {{0}, {0}, {0}, {0}};
+            for (int i = 0; i < inner; i++, a += left_column, b += right_row) {
+                lanes numbers = *(const lanes *)b;
+                for (int n = 0; n < 4; n++) sums[n] += a[n * left_row] * numbers;
+            }
+            for (int n = 0; n < 4; n++) *(lanes *)(found + (row + n) * found_row + column) = sums[n];
+        }
+}
+
+INLINE int filled(int count, int multiple) { return (count + multiple - 1) / multiple * multiple; }
+
+/* Tokens of a head of a text as (tokens, dim), with zeros up to so many rows. */
+INLINE void taken(const void *from, int64_t begin, int64_t token, int tokens, int rows, int dim, float *found,
+                  int exact) {
+    for (int i = 0; i < tokens; i++)
+        for (int d = 0; d < dim; d += WIDE)
+#pragma GCC ivdep
+            for (int lane = 0; lane < WIDE; lane++)
+                found[i * dim + d + lane] = got(from, begin + i * token + d + lane, exact);
+    memset(found + tokens * dim, 0, sizeof(float) * (size_t)((rows - tokens) * dim));
+}
+
+INLINE void turned(const float *given, int rows, int dim, float *found) {
+    for (int d = 0; d < dim; d++)
+        for (int i = 0; i < rows; i++) found[d * rows + i] = given[i * dim + d];
+}
+
+INLINE void laid_back(const float *given, void *into, int64_t begin, int64_t token, int tokens, int dim, float scale,
+                      int exact) {
+    for (int i = 0; i < tokens; i++)
+        for (int d = 0; d < dim; d += WIDE)
+#pragma GCC ivdep
+            for (int lane = 0; lane < WIDE; lane++)
+                put(into, begin + i * token + d + lane, given[i * dim + d + lane] * scale, exact);
+}
+
+INLINE float summed(float *parts) {
+    for (int half = WIDE / 2; half; half /= 2)
+        for (int lane = 0; lane < half; lane++) parts[lane] += parts[lane + half];
+    return parts[0];
+}
+
+INLINE float highest(float *parts) {
+    for (int half = WIDE / 2; half; half /= 2)
+        for (int lane = 0; lane < half; lane++)
+            parts[lane] = parts[lane] > parts[lane + half] ? parts[lane] : parts[lane + half];
+    return parts[0];
+}
+
+/* A softmax of each row of (rows, seen): of its first tokens; what fills it up gets e^-87, which is nothing. */
+INLINE void softmax(float *scores, int rows, int seen, int tokens, float scale) {
+    for (int i = 0; i < rows; i++, scores += seen) {
+        float high[WIDE], sums[WIDE] = {0};
+        for (int j = tokens; j < seen; j++) scores[j] = -3e38f;
+        for (int lane = 0; lane < WIDE; lane++) high[lane] = scores[lane];
+        for (int j = WIDE; j < seen; j += WIDE)
+            for (int lane = 0; lane < WIDE; lane++)
+                high[lane] = scores[j + lane] > high[lane] ? scores[j + lane] : high[lane];
+        float most = highest(high);
+        for (int j = 0; j < seen; j += WIDE)
+            for (int lane = 0; lane < WIDE; lane++) {
+                float share = exponential((scores[j + lane] - most) * scale);
+                scores[j + lane] = share;
+                sums[lane] += share;
+            }
+        float whole = 1.0f / summed(sums);
+        for (int j = 0; j < seen; j += WIDE)
+            for (int lane = 0; lane < WIDE; lane++) scores[j + lane] *= whole;
+    }
+}
+
+/* Where a head of a token stands, in numbers from the first: queries, keys or values as a model lays them. */
+typedef struct {
+    const void *first;
+    int64_t token, head;
+} Laid;
+
+/* Texts that stand one behind another, each with so many tokens; the longest has `longest`. */
+typedef struct {
+    const int64_t *begins, *lengths;
+    int64_t count;
+    int longest, heads, dim;
+    float scale;
+    float *room; /* for each thread, 5 times (longest, dim) and twice (longest, longest), where longest is filled up */
+} Texts;
+
+/* The room of a thread, by its number. */
+INLINE float *own_room(const Texts *texts, int number) {
+    int64_t longest = filled(texts->longest, WIDE);
+    return texts->room + number * longest * (5 * texts->dim + 2 * longest);
+}
+
+/* A head of a text; all of them, each thread with a room of its own. */
+#define EACH_HEAD(done)                                                                  \
+    int begun = 0;                                                                       \
+    _Pragma("omp parallel num_threads(threads)") {                                       \
+        int number;                                                                      \
+        _Pragma("omp atomic capture") number = begun++;                                  \
+        float *room = own_room(texts, number);                                           \
+        _Pragma("omp for schedule(dynamic, 4)")                                          \
+        for (int64_t pair = 0; pair < texts->count * texts->heads; pair++) done;         \
+    }
+
+INLINE void attended(const Laid *laid, const Texts *texts, void *found, int64_t pair, float *room, int exact) {
+    int heads = texts->heads, dim = texts->dim, most = filled(texts->longest, WIDE) * dim;
+    float *query = room, *key = query + most, *value = key + most, *sum = value + most, *shares = sum + most;
+    int64_t begin = texts->begins[pair / heads], head = pair % heads;
+    int tokens = (int)texts->lengths[pair / heads], rows = filled(tokens, 4), seen = filled(tokens, WIDE);
+    const Laid *q = laid, *k = laid + 1, *v = laid + 2;
+    taken(q->first, begin * q->token + head * q->head, q->token, tokens, rows, dim, query, exact);
+    taken(k->first, begin * k->token + head * k->head, k->token, tokens, seen, dim, sum, exact);
+    taken(v->first, begin * v->token + head * v->head, v->token, tokens, tokens, dim, value, exact);
+    turned(sum, seen, dim, key);
+    product(rows, seen, dim, query, dim, 1, key, seen, shares, seen);
+    softmax(shares, rows, seen, tokens, texts->scale);
+    product(rows, dim, tokens, shares, seen, 1, value, dim, sum, dim);
+    laid_back(sum, found, (begin * heads + head) * dim, (int64_t)heads * dim, tokens, dim, 1.0f, exact);
+}
+
+/* Attention within each text, as (tokens, heads, dim). */
+void attention16(const Laid *laid, const Texts *texts, void *found, int threads) {
+    EACH_HEAD(attended(laid, texts, found, pair, room, 0))
+}
+
+void attention32(const Laid *laid, const Texts *texts, void *found, int threads) {
+    EACH_HEAD(attended(laid, texts, found, pair, room, 1))
+}
+
+INLINE void attended_back(const Laid *laid, const Texts *texts, const void *wanted, void *const *found, int64_t pair,
+                          float *room, int exact) {
+    int heads = texts->heads, dim = texts->dim, longest = filled(texts->longest, WIDE), most = longest * dim;
+    float *query = room, *key = query + most, *across = key + most, *slope = across + most, *sum = slope + most;
+    float *shares = sum + most, *change = shares + longest * longest;
+    int64_t begin = texts->begins[pair / heads], head = pair % heads, token = (int64_t)heads * dim;
+    int64_t own = begin * token + head * dim;
+    int tokens = (int)texts->lengths[pair / heads], rows = filled(tokens, 4), seen = filled(tokens, WIDE);
+    const Laid *q = laid, *k = laid + 1, *v = laid + 2;
+    taken(q->first, begin * q->token + head * q->head, q->token, tokens, rows, dim, query, exact);
+    taken(k->first, begin * k->token + head * k->head, k->token, tokens, seen, dim, key, exact);
+    turned(key, seen, dim, across);
+    product(rows, seen, dim, query, dim, 1, across, seen, shares, seen);
+    softmax(shares, rows, seen, tokens, texts->scale);
+    taken(v->first, begin * v->token + head * v->head, v->token, tokens, seen, dim, sum, exact);
+    turned(sum, seen, dim, across);
+    taken(wanted, own, token, tokens, rows, dim, slope, exact);
+    product(rows, seen, dim, slope, dim, 1, across, seen, change, seen);
+    product(rows, dim, tokens, shares, 1, seen, slope, dim, sum, dim);
+    laid_back(sum, found[2], own, token, tokens, dim, 1.0f, exact);
+    for (int i = 0; i < tokens; i++) {
+        float *share = shares + i * seen, *to = change + i * seen, sums[WIDE] = {0};
+        for (int j = 0; j < seen; j += WIDE)
+            for (int lane = 0; lane < WIDE; lane++) sums[lane] += share[j + lane] * to[j + lane];
+        float usual = summed(sums);
+        for (int j = 0; j < seen; j += WIDE)
+#pragma GCC ivdep
+            for (int lane = 0; lane < WIDE; lane++) to[j + lane] = share[j + lane] * (to[j + lane] - usual);
+    }
+    product(rows, dim, tokens, change, seen, 1, key, dim, sum, dim);
+    laid_back(sum, found[0], own, token, tokens, dim, texts->scale, exact);
+    product(rows, dim, tokens, change, 1, seen, query, dim, sum, dim);
+    laid_back(sum, found[1], own, token, tokens, dim, texts->scale, exact);
+}
+
+/* From the gradient of that to those of queries, keys and values, each (tokens, heads, dim). */
+void attention_back16(const Laid *laid, const Texts *texts, const void *wanted, void *const *found, int threads) {
+    EACH_HEAD(attended_back(laid, texts, wanted, found, pair, room, 0))
+}
+
+void attention_back32(const Laid *laid, const Texts *texts, const void *wanted, void *const *found, int threads) {
+    EACH_HEAD(attended_back(laid, texts, wanted, found, pair, room, 1))
+}

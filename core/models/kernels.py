@@ -1,0 +1,332 @@
+"""Steps between a model's matrix products in C (`kernels.c`), compiled by each process where it has a compiler.
+
+PyTorch goes over memory for each part of such a step, and that takes longer than the numbers do. Where nothing can be
+compiled, all is computed by PyTorch, as before.
+"""
+
+import ctypes
+import platform
+import shutil
+import subprocess
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+_SOURCE = Path(__file__).with_name("kernels.c")
+# No promise is given up but those of errno and of traps, which nobody asks about: sums of lanes are written as such.
+_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
+_X86_FLAGS = ("-mprefer-vector-width=512",)
+# Compiling takes a second on a machine that has nothing else to do.
+_LONGEST_WAIT = 60.0
+# As in the source: of so many numbers, squares are added up in 32 bits.
+_PART = 4096
+_POINTER, _LONG, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float
+_DROPOUT = (_POINTER, _POINTER, _LONG, ctypes.c_uint64, ctypes.c_uint32, _FLOAT, _INT)
+_ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "dropout16": _DROPOUT,
+    "dropout32": _DROPOUT,
+    "gelu16": (_POINTER, _POINTER, _POINTER, _LONG, _INT),
+    "gelu32": (_POINTER, _POINTER, _POINTER, _LONG, _INT),
+    "squares16": (_POINTER, _LONG, _POINTER, _INT),
+    "adamw16": (*[_POINTER] * 5, _LONG, *[_FLOAT] * 7, _INT),
+    "attention16": (*[_POINTER] * 3, _INT),
+    "attention32": (*[_POINTER] * 3, _INT),
+    "attention_back16": (*[_POINTER] * 4, _INT),
+    "attention_back32": (*[_POINTER] * 4, _INT),
+}
+# How far a result may be from PyTorch's, as a share: far below what rounding to bfloat16 does.
+_ROUNDING = 1e-4
+
+
+class _Laid(ctypes.Structure):
+    _fields_ = (("first", _POINTER), ("token", _LONG), ("head", _LONG))
+
+
+class _Texts(ctypes.Structure):
+    _fields_ = (
+        ("begins", _POINTER), ("lengths", _POINTER), ("count", _LONG), ("longest", _INT), ("heads", _INT),
+        ("dim", _INT), ("scale", _FLOAT), ("room", _POINTER),
+    )  # fmt: skip
+
+
+class Kernels:
+    """The compiled steps, for tensors on the processor.
+
+    Args:
+        library: with all of their functions.
+    """
+
+    def __init__(self, library: Any) -> None:
+        import torch
+
+        for name, arguments in _ARGUMENTS.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = arguments, None
+        self._library, self._half, self._threads = library, torch.bfloat16, torch.get_num_threads
+
+    def knows(self, values: "Tensor") -> bool:
+        """Whether `dropped` and `gelu` know their format, and have a number for each of their places."""
+        import torch
+
+        known = values.dtype in (torch.bfloat16, torch.float32) and values.device.type == "cpu"
+        return known and values.numel() < 2**32
+
+    def dropped(self, values: "Tensor", seed: int, share: float) -> "Tensor":
+        """Values with zeros in this share of their places, which follow from the seed, the others scaled up for it.
+
+        Args:
+            values: of any shape, in bfloat16 or 32 bits.
+            seed: of 64 bits. The way back is the same with the gradient.
+            share: below 1.
+        """
+        import torch
+
+        given = values.contiguous()
+        found = torch.empty_like(given)
+        dropout = self._named("dropout", given)
+        bound = round(share * 2**32)
+        dropout(given.data_ptr(), found.data_ptr(), given.numel(), seed, bound, 1 / (1 - share), self._threads())
+        return found
+
+    def gelu(self, values: "Tensor") -> "tuple[Tensor, Tensor]":
+        """`torch.nn.functional.gelu` of these values, see `knows`, and its slope there."""
+        import torch
+
+        given = values.contiguous()
+        found, slopes = torch.empty_like(given), torch.empty_like(given)
+        gelu = self._named("gelu", given)
+        gelu(given.data_ptr(), found.data_ptr(), slopes.data_ptr(), given.numel(), self._threads())
+        return found, slopes
+
+    def can_square(self, gradient: "Tensor") -> bool:
+        """Whether `squares` knows such a tensor."""
+        return gradient.dtype == self._half and gradient.is_contiguous() and gradient.device.type == "cpu"
+
+    def squares(self, gradients: "Sequence[Tensor]") -> float:
+        """The sum of the squares of all numbers in these tensors, see `can_square`."""
+        import torch
+
+        parts = [-(-gradient.numel() // _PART) for gradient in gradients]
+        sums, begin = torch.empty(sum(parts)), 0
+        for gradient, many in zip(gradients, parts, strict=True):
+            place = sums.data_ptr() + begin * sums.element_size()
+            self._library.squares16(gradient.data_ptr(), gradient.numel(), place, self._threads())
+            begin += many
+        return float(sums.sum(dtype=torch.float64))
+
+    def can_step(self, weight: "Tensor", exact: "Tensor", means: "Sequence[Tensor]") -> bool:
+        """Whether a step of AdamW knows these formats: `weight` and its gradient in bfloat16, the others in 32 bits."""
+        import torch
+
+        half, whole = (weight.data, weight.grad), (exact, *means)
+        known = all(some is not None and some.dtype == torch.bfloat16 for some in half)
+        known = known and all(some.dtype == torch.float32 for some in whole)
+        return known and all(
+            some.is_contiguous() and some.device.type == "cpu" and some.numel() == weight.numel()
+            for some in (*half, *whole)
+            if some is not None
+        )
+
+    def adamw(
+        self,
+        weight: "Tensor",
+        exact: "Tensor",
+        means: "tuple[Tensor, Tensor]",
+        *,
+        steps: int,
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+        scale: float,
+    ) -> None:
+        """A step of AdamW on the exact numbers of a weight, which is set to them, rounded.
+
+        Args:
+            weight: with its gradient, see `can_step`.
+            means: of the gradient and of its square, which go on.
+            steps: that were taken, with this one.
+            scale: of the gradient.
+        """
+        gradient: Any = weight.grad
+        places = (exact, *means, gradient, weight.data)
+        self._library.adamw16(
+            *(place.data_ptr() for place in places),
+            weight.numel(),
+            scale,
+            *betas,
+            1 - lr * weight_decay,
+            lr / (1 - betas[0] ** steps),
+            (1 - betas[1] ** steps) ** -0.5,
+            eps,
+            self._threads(),
+        )
+
+    def can_attend(self, query: "Tensor", key: "Tensor", value: "Tensor") -> bool:
+        """Whether attention knows these (1, heads, tokens, numbers): as many heads of each, numbers in sixteens."""
+        import torch
+
+        alike = query.shape == key.shape == value.shape and query.dtype == key.dtype == value.dtype
+        known = query.dtype in (torch.bfloat16, torch.float32) and query.shape[-1] % 16 == 0
+        return alike and known and all(each.stride(-1) == 1 for each in (query, key, value))
+
+    def attention(self, parts: "Sequence[Tensor]", begins: "Tensor", lengths: "Tensor", longest: int, scale: float,
+                  found: "Tensor") -> None:  # fmt: skip
+        """Attention within each text of a long row.
+
+        Args:
+            parts: queries, keys and values, each of shape (1, heads, tokens, numbers).
+            begins, lengths: of the texts: their first token in the row and how many they have, in 64 bits.
+            longest: of the lengths.
+            scale: of the products of queries and keys.
+            found: of shape (tokens * heads, numbers), where the attention of these texts is written.
+        """
+        laid, texts, room = self._given(parts, begins, lengths, longest, scale)
+        self._named("attention", found)(laid, ctypes.byref(texts), found.data_ptr(), self._threads())
+        del room  # it had to be there until now
+
+    def attention_back(self, parts: "Sequence[Tensor]", begins: "Tensor", lengths: "Tensor", longest: int,
+                       scale: float, wanted: "Tensor", found: "Sequence[Tensor]") -> None:  # fmt: skip
+        """From the gradient of `attention`, of shape (tokens * heads, numbers), to those of its parts, alike."""
+        laid, texts, room = self._given(parts, begins, lengths, longest, scale)
+        into = (_POINTER * 3)(*(each.data_ptr() for each in found))
+        back = self._named("attention_back", wanted)
+        back(laid, ctypes.byref(texts), wanted.data_ptr(), into, self._threads())
+        del room
+
+    def _given(
+        self, parts: "Sequence[Tensor]", begins: "Tensor", lengths: "Tensor", longest: int, scale: float
+    ) -> tuple[Any, _Texts, "Tensor"]:
+        import torch
+
+        _, heads, _, dim = parts[0].shape
+        filled = -(-longest // 16) * 16
+        room = torch.empty(self._threads() * filled * (5 * dim + 2 * filled))
+        laid = (_Laid * 3)(*(_Laid(each.data_ptr(), each.stride(2), each.stride(1)) for each in parts))
+        places = (begins.data_ptr(), lengths.data_ptr(), len(begins))
+        return laid, _Texts(*places, longest, heads, dim, scale, room.data_ptr()), room
+
+    def _named(self, name: str, values: "Tensor") -> Any:
+        return getattr(self._library, name + ("16" if values.dtype == self._half else "32"))
+
+
+@cache
+def begin() -> "tuple[subprocess.Popen[bytes], str, TemporaryDirectory[str]] | None":
+    """Begin to compile, beside what this process does meanwhile; None without a compiler. Once in a process."""
+    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if compiler is None:
+        return None
+    folder = TemporaryDirectory(prefix="kernels-")
+    flags = (*_FLAGS, *(_X86_FLAGS if platform.machine() in ("x86_64", "AMD64") else ()))
+    command = (compiler, *flags, "-c", str(_SOURCE), "-o", str(Path(folder.name) / "kernels.o"))
+    quiet: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    try:
+        return subprocess.Popen(command, **quiet), compiler, folder
+    except OSError:
+        folder.cleanup()
+        return None
+
+
+@cache
+def compiled() -> Kernels | None:
+    """The steps, ready to be used and tried; None where they can't be compiled, or compute something else.
+
+    Waits for the compiler, which takes a second where it did not begin before.
+    """
+    begun = begin()
+    if begun is None:
+        return None
+    process, compiler, folder = begun
+    with folder, suppress(OSError, AttributeError, subprocess.SubprocessError):
+        try:
+            done = process.wait(_LONGEST_WAIT) == 0
+        finally:
+            process.kill()
+        if not done:
+            return None
+        built, library = Path(folder.name) / "kernels.o", Path(folder.name) / "kernels.so"
+        # Without libraries: what runs in parallel has to find PyTorch's threads, not others beside them.
+        link = (compiler, "-shared", "-nostdlib", str(built), "-o", str(library))
+        subprocess.run(link, check=True, timeout=_LONGEST_WAIT, stdin=subprocess.DEVNULL, capture_output=True)
+        import torch  # noqa: F401 (with its threads)
+
+        found = Kernels(ctypes.CDLL(str(library)))
+        return found if _agree(found) else None
+    return None
+
+
+def _agree(kernels: Kernels) -> bool:
+    """Whether they compute on some numbers what PyTorch computes."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), torch.inference_mode(False):
+        torch.manual_seed(0)
+        return _attend_alike(kernels) and _step_alike(kernels) and _drop_some(kernels) and _bend_alike(kernels)
+
+
+def _alike(found: "Tensor", wanted: "Tensor") -> bool:
+    return bool((found - wanted).norm() <= _ROUNDING * wanted.norm())
+
+
+def _attend_alike(kernels: Kernels) -> bool:
+    import torch
+
+    lengths, heads, dim, scale = torch.tensor([5, 18]), 2, 32, 0.2
+    begins, tokens = lengths.cumsum(0) - lengths, int(lengths.sum())
+    parts = [torch.randn(1, tokens, heads, dim).transpose(1, 2).requires_grad_() for _ in range(3)]
+    apart = torch.arange(2).repeat_interleave(lengths)
+    query, key, value = parts
+    scores = (query @ key.transpose(2, 3) * scale).masked_fill(apart[:, None] != apart, -torch.inf)
+    wanted = (scores.softmax(-1) @ value).transpose(1, 2).reshape(-1, dim)
+    slope = torch.randn_like(wanted)
+    back = torch.autograd.grad(wanted, parts, slope)
+    plain = [part.detach() for part in parts]
+    found, to = torch.empty_like(slope), [torch.empty_like(slope) for _ in parts]
+    kernels.attention(plain, begins, lengths, 18, scale, found)
+    kernels.attention_back(plain, begins, lengths, 18, scale, slope, to)
+    laid = [each.transpose(1, 2).reshape(-1, dim) for each in back]
+    return _alike(found, wanted) and all(_alike(some, each) for some, each in zip(to, laid, strict=True))
+
+
+def _step_alike(kernels: Kernels) -> bool:
+    import torch
+
+    exact, gradient = torch.randn(5000), torch.randn(5000).bfloat16()
+    usual = exact.clone().requires_grad_()
+    usual.grad = gradient.float()
+    weight = torch.nn.Parameter(exact.bfloat16())
+    weight.grad = gradient
+    given = {"lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1}
+    torch.optim.AdamW([usual], **given).step()  # type: ignore[arg-type]
+    means = (torch.zeros(5000), torch.zeros(5000))
+    kernels.adamw(weight, exact, means, steps=1, scale=1.0, **given)  # type: ignore[arg-type]
+    alike = _alike(exact, usual.detach()) and bool((weight.detach() == exact.bfloat16()).all())
+    return alike and abs(kernels.squares([gradient]) / float(gradient.double().square().sum()) - 1) < _ROUNDING
+
+
+def _bend_alike(kernels: Kernels) -> bool:
+    import torch
+
+    values = torch.linspace(-6, 6, 500, requires_grad=True)
+    wanted = torch.nn.functional.gelu(values)
+    (slopes,) = torch.autograd.grad(wanted.sum(), values)
+    found = kernels.gelu(values.detach())
+    return _alike(found[0], wanted) and _alike(found[1], slopes)
+
+
+def _drop_some(kernels: Kernels) -> bool:
+    import torch
+
+    for dtype in (torch.float32, torch.bfloat16):
+        found = kernels.dropped(torch.ones(40_000, dtype=dtype), 2**63 + 1, 0.25)
+        kept = torch.tensor(1 / 0.75, dtype=dtype)
+        if not bool(((found == 0) | (found == kept)).all()) or abs(float((found == 0).float().mean()) - 0.25) > 0.02:
+            return False
+    return True

@@ -1,0 +1,411 @@
+"""Compiled steps compute what PyTorch computes; where nothing can be compiled, all goes on without them."""
+
+import copy
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import gelu
+from transformers import AutoModelForSequenceClassification
+from transformers.activations import GELUActivation
+
+from core.device import Device
+from core.models import kernels, side_by_side
+from core.models.rounding import Rounded
+from core.models.side_by_side import attended
+from core.models.unpadded import Rows
+from core.training.activations import quick_gelu
+from core.training.dropout import cheap_dropout
+from core.training.optimizer import optimizer
+from core.training.precision import Way, kernels_of, prepared
+from tests.ways import MODELS
+
+CPU = Device("cpu", "bfloat16", 1, "test")
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """The kernels of this machine; a machine that checks changes has a compiler."""
+    found = kernels.compiled()
+    if found is None and not os.environ.get("CI"):
+        pytest.skip("no C compiler")
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def near(found, wanted, dtype):
+    """Sums are added up in another order; what comes in bfloat16 is rounded once."""
+    found, wanted = found.detach().float(), wanted.detach().float()
+    length = float(wanted.norm())
+    assert float((found - wanted).norm()) <= (1e-5 if dtype == torch.float32 else 2**-8) * length
+
+
+# ---- attention ----
+
+
+def long_rows(lengths, with_kernels=None, shared=0):
+    mask = torch.zeros(len(lengths), max(lengths), dtype=torch.long)
+    for row, length in enumerate(lengths):
+        mask[row, :length] = 1
+    return Rows(mask, shared, with_kernels)
+
+
+def parts_of(rows, heads, dim, dtype, key_heads=None):
+    torch.manual_seed(1)
+    each = (heads, key_heads or heads, key_heads or heads)
+    return [torch.randn(1, rows.tokens, n, dim).to(dtype).transpose(1, 2).requires_grad_() for n in each]
+
+
+def both_ways(rows, parts, dtype=None, *, causal=False):
+    """Attention, and the gradients of its parts: of a gradient that is rounded to this format."""
+    found = attended(rows, *parts, 0.3, causal=causal)
+    torch.manual_seed(2)
+    return found, *torch.autograd.grad(found, parts, torch.randn(found.shape).to(dtype or found.dtype).to(found.dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("heads", "dim"), [(1, 16), (3, 32), (2, 48), (2, 64)])
+@pytest.mark.parametrize(
+    "lengths", [(1, 2), (5, 18, 3, 1, 16, 17), (31, 32, 33), (40, 2, 65, 128, 7), (100, 200, 9, 129)]
+)
+def test_attention_and_its_way_back_are_those_of_products(lengths, heads, dim, dtype, compiled, monkeypatch):
+    monkeypatch.setattr(side_by_side, "_SHORT", {2: 200, 4: 200})
+    plain, quick = long_rows(lengths), long_rows(lengths, compiled)
+    parts = parts_of(plain, heads, dim, dtype)
+    exact = [part.detach().float().requires_grad_() for part in parts]
+    for found, wanted in zip(both_ways(quick, parts), both_ways(plain, exact, dtype), strict=True):
+        assert found.shape == wanted.shape
+        assert found.dtype == dtype
+        near(found, wanted, dtype)
+
+
+def test_longer_texts_are_left_to_products_and_shorter_ones_are_not(compiled, monkeypatch):
+    asked = []
+    real = compiled.attention
+    monkeypatch.setattr(compiled, "attention", lambda *given: asked.append(given[2].tolist()) or real(*given))
+    monkeypatch.setattr(side_by_side, "_SHORT", {4: 20, 2: 20})
+    lengths = (4, 40, 6, 90, 45)
+    plain, quick = long_rows(lengths), long_rows(lengths, compiled)
+    parts = parts_of(plain, 2, 16, torch.float32)
+    for found, wanted in zip(both_ways(quick, parts), both_ways(plain, parts), strict=True):
+        near(found, wanted, torch.float32)
+    assert asked == [[4, 6]]
+
+
+class Unasked:
+    """Kernels that nobody may ask to attend."""
+
+    def can_attend(self, query, key, value):
+        return query.shape == key.shape and query.shape[-1] % 16 == 0
+
+
+@pytest.mark.parametrize(
+    ("shared", "key_heads", "dim", "causal"), [(0, 4, 16, True), (2, 4, 16, False), (0, 2, 16, False), (0, 4, 8, False)]
+)
+def test_what_kernels_do_not_know_is_left_to_products(shared, key_heads, dim, causal):
+    rows = long_rows((5, 9, 7), Unasked(), shared)
+    assert all(
+        each.isfinite().all() for each in both_ways(rows, parts_of(rows, 4, dim, DTYPES[0], key_heads), causal=causal)
+    )
+
+
+@pytest.mark.parametrize("given", [{"dtype": torch.float64}, {"dim": 24}, {"key_heads": 1}])
+def test_they_say_what_they_do_not_know(given, compiled):
+    usual = {"heads": 2, "dim": 32, "dtype": torch.float32}
+    rows = long_rows((3, 4))
+    assert compiled.can_attend(*parts_of(rows, **usual))
+    assert not compiled.can_attend(*parts_of(rows, **(usual | given)))
+    assert not compiled.can_attend(*(part[..., ::2] for part in parts_of(rows, **(usual | {"dim": 64}))))
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_what_is_no_number_stays_in_its_text(place, compiled):
+    rows = long_rows((6, 11), compiled)
+    parts = [part.detach() for part in parts_of(rows, 2, 16, torch.float32)]
+    parts[place][0, 1, 3] = torch.nan  # a token of the first text
+    found = attended(rows, *parts, 0.3, causal=False)[0]
+    assert found[:6, 1].isnan().any()
+    assert found[6:].isfinite().all()
+    assert found[:, 0].isfinite().all()
+
+
+def test_very_different_scores_end_in_one_share(compiled):
+    rows = long_rows((4, 3), compiled)
+    query, key, value = (torch.zeros(1, 1, rows.tokens, 16) for _ in range(3))
+    query[..., 0], key[0, 0, 2, 0] = 1e4, 1e4
+    value[0, 0, :, 0] = torch.arange(rows.tokens)
+    # The shorter text comes first: in the longer one, tokens 3 to 6, none stands out.
+    found = attended(rows, query, key, value, 1.0, causal=False)[0, :7, 0, 0]
+    torch.testing.assert_close(found, torch.tensor([2.0, 2.0, 2.0, 4.5, 4.5, 4.5, 4.5]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_no_result_depends_on_the_number_of_threads(dtype, compiled, threads):
+    lengths = tuple(range(3, 40))
+    rows = long_rows(lengths, compiled)
+    parts, values = parts_of(rows, 4, 32, dtype), torch.randn(70_001).to(dtype)
+    found = []
+    for many in (1, 2, 3):
+        threads(many)
+        steps = (*both_ways(rows, parts), *compiled.gelu(values), compiled.dropped(values, 7, 0.3))
+        found.append((*steps, torch.tensor(compiled.squares([values.bfloat16()]))))
+    for one, two, three in zip(*found, strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(one, three)
+
+
+# ---- dropout ----
+
+
+def dropping(given, share, with_kernels):
+    module = torch.nn.Dropout(share)
+    with cheap_dropout(module, with_kernels):
+        return module(given)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
+def test_the_share_that_is_wanted_is_dropped_and_the_rest_scaled(share, dtype, compiled):
+    torch.manual_seed(3)
+    given = torch.ones(300, 1001, dtype=dtype)
+    found = dropping(given, share, compiled)
+    gone = (found == 0).double()
+    # Five standard deviations, over all and in each part: one place says nothing about another.
+    assert abs(gone.mean() - share) < 5 * (share * (1 - share) / gone.numel()) ** 0.5
+    assert (gone.mean(0) - share).abs().max() < 6 * (share * (1 - share) / 300) ** 0.5
+    assert torch.equal(found[found != 0].unique(), torch.tensor([1 / (1 - share)]).to(dtype))
+
+
+def test_neighbours_and_later_draws_drop_independently(compiled):
+    torch.manual_seed(4)
+    given = torch.ones(1_000_000)
+    first, second = (dropping(given, 0.5, compiled) == 0 for _ in range(2))
+    for one, other in ((first, second), (first[1:], first[:-1]), (first[384:], first[:-384]), (first[1:], second[:-1])):
+        assert abs((one == other).double().mean() - 0.5) < 0.003
+
+
+def test_going_back_drops_the_same_places(compiled):
+    given = torch.ones(50, 64, requires_grad=True)
+    found = dropping(given, 0.25, compiled)
+    (back,) = torch.autograd.grad(found, given, torch.full_like(found, 3.0))
+    torch.testing.assert_close(back, 3 * found.detach())
+    # Also where the gradient lies otherwise in memory.
+    (back,) = torch.autograd.grad(dropping(given, 0.25, compiled).t(), given, torch.ones(64, 50))
+    assert back.unique().tolist() == pytest.approx([0, 4 / 3])
+
+
+def test_a_seed_decides_what_is_dropped(compiled):
+    given, found = torch.ones(4000), []
+    for seed in (5, 5, 6):
+        torch.manual_seed(seed)
+        found.append([dropping(given, 0.5, compiled) for _ in range(2)])
+    assert all(torch.equal(a, b) for a, b in zip(found[0], found[1], strict=True))
+    assert not torch.equal(found[0][0], found[0][1])
+    assert not torch.equal(found[0][0], found[2][0])
+
+
+def test_other_formats_are_dropped_as_before(compiled):
+    found = dropping(torch.ones(4000, dtype=torch.float64), 0.25, compiled)
+    assert found.dtype == torch.float64
+    assert 0.2 < (found == 0).double().mean() < 0.3
+
+
+# ---- GELU ----
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gelu_and_its_slope_are_those_of_torch(dtype, compiled):
+    given = torch.cat([torch.linspace(-12, 12, 40_001), torch.tensor([0.0, -100.0, 100.0, 1e-6])])
+    given = given.to(dtype).requires_grad_()
+    module = torch.nn.Sequential(GELUActivation())
+    with quick_gelu(module, compiled):
+        found = module(given)
+        (slopes,) = torch.autograd.grad(found, given, torch.full_like(found, 2.0))
+    exact = given.detach().double().requires_grad_()
+    wanted = gelu(exact)
+    (right,) = torch.autograd.grad(wanted, exact, torch.full_like(wanted, 2.0))
+    close = {"rtol": 1e-5, "atol": 2e-6} if dtype == torch.float32 else {"rtol": 2**-8, "atol": 1e-5}
+    torch.testing.assert_close(found.double(), wanted, **close)
+    torch.testing.assert_close(slopes.double(), right, **close)
+    assert type(module[0]) is GELUActivation
+
+
+def test_gelu_of_no_number_is_none(compiled):
+    found, slopes = compiled.gelu(torch.tensor([torch.nan, 1.0]))
+    assert found.isnan().tolist() == slopes.isnan().tolist() == [True, False]
+
+
+# ---- the optimizer ----
+
+
+def linear(seed=0):
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Linear(40, 300), torch.nn.Linear(300, 7))
+
+
+def stepped(with_kernels, clip, steps=6):
+    module = linear()
+    rounded = Rounded(module)
+    own = optimizer(
+        [{"params": list(module.parameters()), "weight_decay": 0.2}], rounded, lr=0.02, kernels=with_kernels
+    )
+    lengths = []
+    for step in range(steps):
+        torch.manual_seed(step)
+        for weight in module.parameters():
+            weight.grad = torch.randn(weight.shape).bfloat16()
+        lengths.append(float(own.clip(clip)))
+        own.step()
+    assert all(torch.equal(weight.data, rounded.exact(weight).bfloat16()) for weight in module.parameters())
+    return [rounded.exact(weight) for weight in module.parameters()], lengths, own.state_dict()["state"]
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_steps_are_those_of_torch(clip, compiled):
+    (found, lengths, state), (wanted, right, other) = stepped(compiled, clip), stepped(None, clip)
+    assert lengths == pytest.approx(right, rel=1e-5)
+    for one, two in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, two)
+    for number, known in other.items():
+        for name, value in known.items():
+            torch.testing.assert_close(state[number][name], value)
+
+
+def test_the_length_of_many_large_numbers_is_exact(compiled):
+    torch.manual_seed(1)
+    given = [(1e4 * torch.randn(many)).bfloat16() for many in (1, 4095, 4096, 4097, 300_001)]
+    wanted = sum(float(each.double().square().sum()) for each in given)
+    assert compiled.squares(given) == pytest.approx(wanted, rel=1e-6)
+    assert compiled.squares([]) == 0
+
+
+def test_a_gradient_that_is_no_number_is_not_hidden(compiled):
+    module = linear()
+    rounded = Rounded(module)
+    own = optimizer([{"params": list(module.parameters()), "weight_decay": 0.0}], rounded, lr=0.02, kernels=compiled)
+    for weight in module.parameters():
+        weight.grad = torch.full(weight.shape, torch.nan).bfloat16()
+    assert own.clip(1.0).isnan()
+    own.step()
+    assert all(weight.isnan().all() and rounded.exact(weight).isnan().all() for weight in module.parameters())
+
+
+# ---- as a whole ----
+
+
+@pytest.mark.parametrize("weights", ["float32", "bfloat16"])
+def test_a_model_learns_the_same_with_them(weights, tmp_path, compiled):
+    torch.manual_seed(3)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        MODELS["bert"](tmp_path, "bert"), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    ids = torch.randint(5, 40, (6, 14), generator=torch.Generator().manual_seed(0))
+    mask = (torch.arange(14) < torch.tensor([14, 3, 9, 1, 12, 5])[:, None]).long()
+    found = []
+    for use in (True, False):
+        own, way = copy.deepcopy(model), Way(weights, "plain", unpadded=True, kernels=use)
+        with prepared(own, way, CPU) as rounded:
+            groups = [{"params": list(own.parameters()), "weight_decay": 0.1}]
+            steps = optimizer(groups, rounded, lr=1e-3, kernels=kernels_of(way, CPU))
+            for _ in range(3):
+                own(input_ids=ids, attention_mask=mask).logits.float().pow(2).mean().backward()
+                steps.clip(1.0)
+                steps.step()
+                own.zero_grad()
+        found.append(torch.cat([weight.detach().flatten() for weight in own.parameters()]))
+    start = torch.cat([weight.detach().flatten() for weight in model.parameters()])
+    moved = (found[1] - start).norm()
+    # In bfloat16 some gradients are hardly more than rounding, and Adam goes as far by them as by others.
+    assert (found[0] - found[1]).norm() < (0.02 if weights == "float32" else 0.35) * moved
+
+
+def test_a_way_without_them_or_on_a_card_has_none(compiled):
+    card = Device("cuda", "bfloat16", 1, "test")
+    assert kernels_of(Way(kernels=True), CPU) is compiled
+    assert kernels_of(Way(), CPU) is None
+    assert kernels_of(Way(kernels=True), card) is None
+
+
+# ---- compiling ----
+
+
+def beginning(monkeypatch, source=None, compiler=None):
+    """What `compiled` gives in a process of its own, so to speak."""
+    if source is not None:
+        monkeypatch.setattr(kernels, "_SOURCE", source)
+    begun = kernels.begin.__wrapped__()
+    monkeypatch.setattr(kernels, "begin", lambda: begun and (begun[0], compiler or begun[1], begun[2]))
+    return kernels.compiled.__wrapped__(), begun
+
+
+def test_nothing_is_left_of_compiling(monkeypatch, compiled):
+    found, (_, _, folder) = beginning(monkeypatch)
+    assert isinstance(found, kernels.Kernels)
+    assert not Path(folder.name).exists()
+
+
+def test_a_machine_without_a_compiler_has_none(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert beginning(monkeypatch)[0] is None
+
+
+def test_a_compiler_that_can_not_be_run_is_none(monkeypatch, tmp_path):
+    broken = tmp_path / "cc"
+    broken.write_text("not a program", encoding="utf-8")
+    broken.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(broken))
+    assert beginning(monkeypatch)[0] is None
+
+
+@pytest.mark.parametrize("source", ["int broken(", "int another_thing(void) { return 1; }"])
+def test_what_does_not_compile_or_lacks_a_function_is_not_used(source, monkeypatch, tmp_path, compiled):
+    path = tmp_path / "kernels.c"
+    path.write_text(source, encoding="utf-8")
+    found, (_, _, folder) = beginning(monkeypatch, path)
+    assert found is None
+    assert not Path(folder.name).exists()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("0x85ebca6bu ^ between", "0u ^ between"),  # drops all or nothing
+        ("* scale;\n        put", "* 2.0f * scale;\n        put"),
+        ("share + x * bell * 0.39894228f", "share"),
+        ("1.0f - beta1", "beta1"),
+        ("sum += widened(given[i]) * widened(given[i])", "sum += widened(given[i])"),
+        ("share[j + lane] * (to[j + lane] - usual)", "share[j + lane] * to[j + lane]"),
+        ("scores[j] = -3e38f", "scores[j] = 0"),
+    ],
+)
+def test_what_computes_something_else_is_not_used(right, wrong, monkeypatch, tmp_path, compiled):
+    path, source = tmp_path / "kernels.c", kernels._SOURCE.read_text(encoding="utf-8")
+    assert right in source
+    path.write_text(source.replace(right, wrong), encoding="utf-8")
+    assert beginning(monkeypatch, path)[0] is None
+
+
+def test_a_link_that_fails_is_no_harm(monkeypatch, compiled):
+    assert beginning(monkeypatch, compiler=shutil.which("false"))[0] is None
+
+
+def test_a_compiler_that_never_ends_is_ended(monkeypatch, compiled):
+    slow = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    with kernels.TemporaryDirectory() as folder:
+        monkeypatch.setattr(kernels, "_LONGEST_WAIT", 0.05)
+        monkeypatch.setattr(kernels, "begin", lambda: (slow, "cc", nullcontext(folder)))
+        assert kernels.compiled.__wrapped__() is None
+    assert slow.wait(10) != 0
