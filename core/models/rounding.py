@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.models.adapting import is_adapted
 from core.models.attention import short_attention
-from core.models.unpadded import can_go_unpadded, unpadded
+from core.models.unpadded import can_go_unpadded, unpadded, which_handed_on
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,13 +103,14 @@ def rounded_reading(model: Any, tokens: int = 0) -> Iterator[None]:
     import torch
 
     alone = tokens >= _WORTH_A_TRIAL and can_go_unpadded(model)
+    handed_on = which_handed_on(model) if alone else "all"
     rounded = Rounded(model)
     try:
         with ExitStack() as stack:
             with suppress(ValueError):  # a family with an attention of its own
                 stack.enter_context(short_attention(model))
                 if alone:
-                    stack.enter_context(unpadded(model))
+                    stack.enter_context(unpadded(model, handed_on=handed_on))
             with torch.inference_mode():
                 yield
     finally:

@@ -3,6 +3,9 @@
 What enters the first layer is gathered into one long row of tokens; products, norms and dropout are computed for them
 as for any row. Attention lays a few rows of about equal length side by side at a time, so that each token sees those of
 its own text. What leaves the last layer is laid back, with zeros where there is padding.
+
+Heads that read one token of a text, as most that classify do, leave the others of the last layer unused. Behind its
+attention only that token of each text is computed then.
 """
 
 import re
@@ -10,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from threading import local
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from core.models.side_by_side import Laid, filled_up
 
@@ -28,6 +31,13 @@ _ALIKE = 0.5
 _TRIED, _ROUNDING = 12, 1e-3
 # How configs call it that a layer sees a part of the text alone; Qwen's have one more number beside it.
 _PART = re.compile(r"window(?!_layers)|local|sparse|chunk_size$")
+# What a layer has behind its attention where it can be given some tokens alone: all from a part on that takes what
+# attention found and what entered the layer; or one part, whose result is added to what entered that.
+_FROM_ATTENTION, _BEHIND = "attention.output", ("mlp", "ffn")
+# The long row of tokens that are handed on has a multiple of so many.
+_FEW = 8
+# Tokens of a text that the last layer hands on.
+HandedOn = Literal["all", "first", "last"]
 _now = local()
 
 
@@ -65,6 +75,8 @@ class Rows:
         self.longest = shared + max(group.longest for group in self.groups)
         self._laid: dict[tuple[int, int, bool, int], list[tuple[Laid, int]]] = {}
         self._short: dict[int, Short] = {}
+        self._lengths = [length for group in self.groups for length in group.lengths]
+        self._picked: dict[str, Tensor] = {}
 
     def laid(self, heads: int, key_heads: int, *, causal: bool, after: int = 0) -> "list[tuple[Laid, int]]":
         """How rows lie side by side, with the token of the long row at which those begin; what is shared comes first.
@@ -88,6 +100,26 @@ class Rows:
         if longest not in self._short:
             self._short[longest] = Short([group for group in self.groups if group.longest <= longest])
         return self._short[longest]
+
+    def picked(self, values: "Tensor", which: HandedOn) -> "Tensor":
+        """The first or last token of each row, from the long row, in its order; some come again to fill up."""
+        return values.index_select(1, self._one_of_each(which))
+
+    def spread(self, values: "Tensor", which: HandedOn) -> "Tensor":
+        """What was `picked` in its places of the long row, and zeros elsewhere."""
+        places = self._one_of_each(which)[: len(self._lengths)]
+        row = values.new_zeros(1, self.tokens, *values.shape[2:])
+        return row.index_copy(1, places, values[:, : len(places)])
+
+    def _one_of_each(self, which: HandedOn) -> "Tensor":
+        import torch
+
+        if which not in self._picked:
+            ends = self.shared + torch.tensor(self._lengths).cumsum(0)
+            places = ends - 1 if which == "last" else ends - torch.tensor(self._lengths)
+            filled = torch.cat([places, places[:1].expand(-len(places) % _FEW)])
+            self._picked[which] = filled
+        return self._picked[which]
 
     def together(self, values: "Tensor") -> "Tensor":
         """Values of shape (rows, tokens, …) as one long row."""
@@ -191,13 +223,19 @@ def attended(rows: Rows, query: "Tensor", key: "Tensor", value: "Tensor", attend
 
 
 @contextmanager
-def unpadded(model: Any, shared: int = 0, kernels: "Kernels | None" = None) -> Iterator[None]:
+def unpadded(
+    model: Any, shared: int = 0, kernels: "Kernels | None" = None, handed_on: HandedOn = "all"
+) -> Iterator[None]:
     """While this lasts, the model computes no padding. Its attention has to be that of `core.models.attention`.
 
     Args:
         shared: tokens with which all texts begin: they are computed once for a batch that does begin with them. For
             models that read from left to right.
         kernels: for the attention of short texts.
+        handed_on: tokens of a text that the last layer has to compute (`which_handed_on`); not where some are shared.
+
+    Raises:
+        ValueError: the last layer has no part that could be given some tokens alone.
     """
     from core.models.adapting import layer_stacks
 
@@ -209,7 +247,8 @@ def unpadded(model: Any, shared: int = 0, kernels: "Kernels | None" = None) -> I
         _now.rows = None
         if several:
             begun = shared if shared and _all_begin_alike(named.get("input_ids"), mask, shared) else 0
-            _now.rows = Rows(mask, begun, kernels) if begun or not bool(mask.all()) else None
+            spared = begun or handed_on != "all" or not bool(mask.all())
+            _now.rows = Rows(mask, begun, kernels) if spared else None
 
     def enter(module: Any, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
         rows = getattr(_now, "rows", None)
@@ -228,9 +267,23 @@ def unpadded(model: Any, shared: int = 0, kernels: "Kernels | None" = None) -> I
         if rows is None:
             return output
         _now.rows = None  # nobody else's attention is theirs
-        return (rows.apart(output[0]), *output[1:]) if isinstance(output, tuple) else rows.apart(output)
+        found = output[0] if isinstance(output, tuple) else output
+        found = rows.apart(rows.spread(found, handed_on) if picked_till_the_end else found)
+        return (found, *output[1:]) if isinstance(output, tuple) else found
+
+    def pick(module: Any, given: tuple[Any, ...]) -> Any:
+        rows = getattr(_now, "rows", None)
+        return None if rows is None else tuple(rows.picked(each, handed_on) for each in given)
+
+    def spread(module: Any, given: Any, output: Any) -> Any:
+        rows = getattr(_now, "rows", None)
+        return output if rows is None else rows.spread(output, handed_on)
 
     hooks = [model.register_forward_pre_hook(look, with_kwargs=True)]
+    part, picked_till_the_end = _behind_attention(layers[-1]) if handed_on != "all" else (None, False)
+    if part is not None:
+        hooks.append(part.register_forward_pre_hook(pick))
+        hooks += [] if picked_till_the_end else [part.register_forward_hook(spread)]
     hooks += [layer.register_forward_pre_hook(enter, with_kwargs=True) for layer in layers]
     hooks += [layers[-1].register_forward_hook(leave)]
     try:
@@ -241,10 +294,22 @@ def unpadded(model: Any, shared: int = 0, kernels: "Kernels | None" = None) -> I
         _now.rows = None
 
 
-def can_go_unpadded(model: Any, *, sharing: bool = False) -> bool:
+def which_handed_on(model: Any) -> HandedOn:
+    """Tokens of a text that the last layer of a model that goes unpadded has to compute, by the same trial."""
+    from core.models.adapting import is_language_model
+
+    if not is_language_model(model):
+        ways: tuple[HandedOn, ...] = ("first", "last")
+        for which in ways:
+            if can_go_unpadded(model, handed_on=which):
+                return which
+    return "all"
+
+
+def can_go_unpadded(model: Any, *, sharing: bool = False, handed_on: HandedOn = "all") -> bool:
     """Whether a model computes the same without padding: by trying it on two short texts, with 32-bit weights.
 
-    `sharing`: and with the beginning that they share computed once.
+    `sharing`: and with the beginning that they share computed once; `handed_on`: with these tokens of the last layer.
 
     Not where layers see a part of the text alone (such a part may be longer than what is tried), or where a decoder
     asks an encoder.
@@ -253,10 +318,25 @@ def can_go_unpadded(model: Any, *, sharing: bool = False) -> bool:
     try:
         # A family that takes no part of this says so by an error.
         with suppress(ValueError, RuntimeError, TypeError, AttributeError, LookupError):
-            return _sees_whole_texts(model) and _computes_the_same(model, sharing=sharing)
+            return _sees_whole_texts(model) and _computes_the_same(model, handed_on, sharing=sharing)
     finally:
         model.train(was_training)
     return False
+
+
+def _behind_attention(layer: Any) -> tuple[Any, bool]:
+    """The part of a layer that can be given some tokens alone, and whether all from there on has these alone.
+
+    Raises:
+        ValueError: there is none.
+    """
+    parts = dict(layer.named_modules())
+    if _FROM_ATTENTION in parts:
+        return parts[_FROM_ATTENTION], True
+    for name in _BEHIND:
+        if name in parts:
+            return parts[name], False
+    raise ValueError(f"{type(layer).__name__} is not known")
 
 
 def _sees_whole_texts(model: Any) -> bool:
@@ -274,7 +354,7 @@ def first_layer_learns(model: Any) -> bool:
     return any(weight.requires_grad for weight in first.parameters())
 
 
-def _computes_the_same(model: Any, *, sharing: bool) -> bool:
+def _computes_the_same(model: Any, handed_on: HandedOn, *, sharing: bool) -> bool:
     import torch
 
     from core.models.attention import short_attention
@@ -288,7 +368,7 @@ def _computes_the_same(model: Any, *, sharing: bool) -> bool:
     found = []
     model.eval()
     with torch.no_grad(), short_attention(model):
-        for how in (nullcontext(), unpadded(model, alike)):
+        for how in (nullcontext(), unpadded(model, alike, handed_on=handed_on)):
             with how:
                 logits = model(input_ids=ids, attention_mask=mask).logits
                 found.append(logits[mask.bool()] if logits.dim() > 2 else logits)

@@ -11,7 +11,7 @@ from core.models.adapting import is_adapted
 from core.models.attention import short_attention
 from core.models.kernels import Kernels, compiled
 from core.models.rounding import Rounded, Unrounded
-from core.models.unpadded import unpadded
+from core.models.unpadded import HandedOn, unpadded
 from core.training.activations import quick_gelu
 from core.training.dropout import cheap_dropout
 from core.training.lean_adapters import lean_adapters
@@ -51,6 +51,7 @@ class Way:
         unpadded: whether texts of different length are computed without padding, see `core.models.unpadded`.
         shared: tokens with which all texts begin, where those are computed once for a piece.
         kernels: whether some steps between products were compiled for this processor, see `core.models.kernels`.
+        handed_on: tokens of a text that the last layer computes behind its attention, see `core.models.unpadded`.
     """
 
     weights: Literal["float32", "autocast", "bfloat16"] = "float32"
@@ -65,6 +66,7 @@ class Way:
     unpadded: bool = False
     shared: int = 0
     kernels: bool = False
+    handed_on: HandedOn = "all"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -157,7 +159,7 @@ def prepared(model: Any, way: Way, device: Device, *, forget: bool = False) -> I
         if way.attention == "plain":
             until_then.enter_context(short_attention(model))
         if way.unpadded:
-            until_then.enter_context(unpadded(model, way.shared, kernels))
+            until_then.enter_context(unpadded(model, way.shared, kernels, way.handed_on))
         rounded = Rounded(model, forget=forget) if way.weights == "bfloat16" else Unrounded()
         until_then.callback(rounded.end)
         if not getattr(model, "is_quantized", False):

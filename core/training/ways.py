@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.device import Device
-from core.models.unpadded import can_go_unpadded, first_layer_learns
+from core.models.unpadded import can_go_unpadded, first_layer_learns, which_handed_on
 from core.spec import TrainSpec
 from core.training import checkpoints
 from core.training.batch_size import Asked, beside_tokens, pieces_of, rows_together, usual_rows
@@ -39,6 +39,8 @@ def chosen_way(
         begun = common_start(train) if way.unpadded else 0
         if begun >= _WORTH_SHARING and can_go_unpadded(model, sharing=True):
             way = replace(way, shared=begun)
+        elif way.unpadded:
+            way = replace(way, handed_on=which_handed_on(model))
     if parts > 1:
         return _sparing(way, device, parts)
     if spec.larger_batches:

@@ -14,7 +14,7 @@ from core.device import Device
 from core.models.adapting import layer_stacks
 from core.models.attention import LONGEST, short_attention
 from core.models.rounding import rounded_reading
-from core.models.unpadded import Rows, can_go_unpadded, unpadded
+from core.models.unpadded import Rows, can_go_unpadded, unpadded, which_handed_on
 from core.spec import DataChoice, build
 from core.training import ways
 from core.training.batching import Batches
@@ -56,10 +56,10 @@ def learned(model, given):
     return wanted.detach(), gradients
 
 
-def both(model, given, shared=0):
+def both(model, given, shared=0, handed_on="all"):
     with short_attention(model):
         usual = learned(model, given)
-        with unpadded(model, shared):
+        with unpadded(model, shared, handed_on=handed_on):
             found = learned(model, given)
     return zip(found, usual, strict=True)
 
@@ -144,6 +144,93 @@ def test_layers_compute_tokens_alone(tmp_path):
     seen.clear()
     model(**given)
     assert set(seen) == {(7, 30)}
+
+
+HANDED_ON = [("bert", "first"), ("distilbert", "first"), ("roberta", "first"), ("electra", "first"),
+             ("qwen2", "last"), ("llama", "last"), ("gpt2", "last")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "which"), HANDED_ON)
+@pytest.mark.parametrize("lengths", [LENGTHS, (6, 6, 6), (3, 40)])
+def test_what_a_head_does_not_read_is_not_computed_in_the_last_layer(family, which, lengths, tmp_path):
+    model = opened(tmp_path, family)
+    assert which_handed_on(model) == which
+    for found, usual in both(model, batch(lengths), handed_on=which):
+        torch.testing.assert_close(found, usual, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "llama"])
+def test_the_last_layer_is_spared_most_tokens_and_no_other(family, tmp_path):
+    model, which = opened(tmp_path, family), dict(HANDED_ON)[family]
+    part = {"bert": "intermediate.dense", "distilbert": "ffn.lin1", "llama": "mlp.up_proj"}[family]
+    layers = model.get_submodule(layer_stacks(model)[0])
+    seen = {}
+    for number, layer in enumerate(layers):
+        layer.get_submodule(part).register_forward_hook(
+            lambda module, given, output, number=number: seen.setdefault(number, []).append(tuple(output.shape[:2]))
+        )
+    with short_attention(model), unpadded(model, handed_on=which):
+        for lengths in (LENGTHS, (5,) * 9, (5,)):
+            model(**batch(lengths))
+    # Seven texts are filled up to eight, nine to sixteen; a single text is computed as usual.
+    assert seen[len(layers) - 1] == [(1, 8), (1, 16), (1, 5)]
+    assert all(seen[number] == [(1, 96), (1, 64), (1, 5)] for number in range(len(layers) - 1))
+
+
+def test_an_empty_text_hands_nothing_on(tmp_path):
+    model, given = opened(tmp_path, "bert"), batch((5, 1, 9))
+    given["attention_mask"][1] = 0
+    with short_attention(model), torch.no_grad():
+        usual = model(**given).logits
+        with unpadded(model, handed_on="first"):
+            found = model(**given).logits
+    torch.testing.assert_close(found[[0, 2]], usual[[0, 2]], rtol=1e-4, atol=1e-6)
+    assert found.isfinite().all()
+
+
+class Mean(torch.nn.Module):
+    """A head that reads all tokens: BERT's pooler takes the first one."""
+
+    def __init__(self, own):
+        super().__init__()
+        self.own = own
+
+    def forward(self, hidden):
+        return self.own(hidden.mean(1, keepdim=True))
+
+
+def test_a_head_that_reads_all_tokens_is_handed_all(tmp_path):
+    model = opened(tmp_path / "a", "bert")
+    model.bert.pooler = Mean(model.bert.pooler)
+    assert which_handed_on(model) == "all"
+    assert which_handed_on(opened(tmp_path / "b", "llama", AutoModelForCausalLM)) == "all"
+
+
+def test_a_layer_of_an_unknown_kind_computes_all(tmp_path):
+    model = opened(tmp_path, "distilbert")
+    layer = model.distilbert.transformer.layer[-1]
+    layer.__class__ = type("Other", (type(layer),), {"ffn": property(lambda self: self.lin)})
+    layer.lin = layer._modules.pop("ffn")
+    assert can_go_unpadded(model)
+    assert which_handed_on(model) == "all"
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_it_is_part_of_the_way_and_of_reading_many(family, tmp_path, monkeypatch):
+    model, which = opened(tmp_path, family), dict(HANDED_ON)[family]
+    asked = []
+
+    def told(*given, **more):
+        asked.append(more.get("handed_on", given[3] if len(given) > 3 else None))
+        return unpadded(*given, **more)
+
+    monkeypatch.setattr("core.training.precision.unpadded", told)
+    monkeypatch.setattr("core.models.rounding.unpadded", told)
+    with prepared(model, Way("float32", "plain", unpadded=True, handed_on=which), CPU), torch.no_grad():
+        usual = model(**batch()).logits
+    with rounded_reading(model, 8192):
+        torch.testing.assert_close(model(**batch()).logits.float(), usual, rtol=0.05, atol=0.02)
+    assert asked == [which, which]
 
 
 def test_a_text_sees_its_own_words_alone(tmp_path):
@@ -284,7 +371,7 @@ def test_pieces_hold_as_many_tokens_as_they_may(padded):
         assert sorted(row for piece in batches.pieces(one) for row in piece) == sorted(one)
 
 
-def chosen(model, monkeypatch, rows, attention="plain"):
+def way_to_learn(model, monkeypatch, rows, attention="plain"):
     """In which way such rows are learned from."""
     monkeypatch.setattr(ways, "choose", lambda *given: Way("float32", attention))
     train = Dataset.from_dict(
@@ -296,7 +383,13 @@ def chosen(model, monkeypatch, rows, attention="plain"):
         ways.chosen_way(model, None, some, None, CPU, spec) for some in (train, train.remove_columns("attention_mask"))
     ]
     assert not found[1].unpadded
-    return found[0].unpadded, found[0].shared
+    assert not (found[0].shared and found[0].handed_on != "all")
+    return found[0]
+
+
+def chosen(*given):
+    way = way_to_learn(*given)
+    return way.unpadded, way.shared
 
 
 def test_padding_and_what_is_shared_are_left_out_where_that_works(tmp_path, monkeypatch):
@@ -307,6 +400,7 @@ def test_padding_and_what_is_shared_are_left_out_where_that_works(tmp_path, monk
     assert chosen(reads, monkeypatch, alike) == (True, 0)
     assert chosen(reads, monkeypatch, alike, "fused") == (False, 0)
     assert chosen(opened(tmp_path / "c", "modernbert"), monkeypatch, alike) == (False, 0)
+    assert way_to_learn(reads, monkeypatch, alike).handed_on == "first"
     reads.bert.encoder.layer[0].requires_grad_(False)
     assert chosen(reads, monkeypatch, alike) == (False, 0)
 
