@@ -130,22 +130,53 @@ void squares16(const uint16_t *given, int64_t count, float *sums, int threads) {
     }
 }
 
-/* A step of AdamW on exact weights, and these rounded: `keep` is what weight decay leaves, `rate` and `root` hold what
- * corrects the running means at the beginning. */
+/* What a step of AdamW is to do: `keep` is what weight decay leaves, `rate` and `root` hold what corrects the running
+ * means at the beginning. */
+typedef struct {
+    float scale, beta1, beta2, keep, rate, root, eps;
+} Step;
+
+INLINE void stepped(float *exact, float *mean, float *square, float slope, uint16_t *weight, const Step *step) {
+    float first = *mean + (slope - *mean) * (1.0f - step->beta1);
+    float second = *square * step->beta2 + slope * slope * (1.0f - step->beta2);
+    float number = *exact * step->keep - step->rate * first / (__builtin_sqrtf(second) * step->root + step->eps);
+    *mean = first;
+    *square = second;
+    *exact = number;
+    *weight = rounded(number);
+}
+
+/* A step on exact weights, and these rounded. */
 void adamw16(float *exact, float *mean, float *square, const uint16_t *gradient, uint16_t *weight, int64_t count,
-             float scale, float beta1, float beta2, float keep, float rate, float root, float eps, int threads) {
+             const Step *given, int threads) {
     EACH_PART {
+        const Step step = *given;
         int64_t end = ending(part, count);
 #pragma omp simd
-        for (int64_t i = part * PART; i < end; i++) {
-            float slope = widened(gradient[i]) * scale;
-            float first = mean[i] + (slope - mean[i]) * (1.0f - beta1);
-            float second = square[i] * beta2 + slope * slope * (1.0f - beta2);
-            float number = exact[i] * keep - rate * first / (__builtin_sqrtf(second) * root + eps);
-            mean[i] = first;
-            square[i] = second;
-            exact[i] = number;
-            weight[i] = rounded(number);
+        for (int64_t i = part * PART; i < end; i++)
+            stepped(exact + i, mean + i, square + i, widened(gradient[i]) * step.scale, weight + i, &step);
+    }
+}
+
+/* The same on some rows of a table: `rows` names them, in the order of their running means, and `slopes` for each the
+ * row of the gradient that is its own, or -1 where it has none now. */
+void adamw_rows16(float *exact, float *mean, float *square, const float *gradient, uint16_t *weight,
+                  const int64_t *rows, const int64_t *slopes, int64_t many, int64_t width, const Step *given,
+                  int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (many * width > 4 * PART)
+    for (int64_t place = 0; place < many; place++) {
+        const Step step = *given;
+        int64_t own = rows[place] * width, means = place * width;
+        if (slopes[place] < 0) {
+#pragma omp simd
+            for (int64_t i = 0; i < width; i++)
+                stepped(exact + own + i, mean + means + i, square + means + i, 0.0f, weight + own + i, &step);
+        } else {
+            const float *slope = gradient + slopes[place] * width;
+#pragma omp simd
+            for (int64_t i = 0; i < width; i++)
+                stepped(exact + own + i, mean + means + i, square + means + i, slope[i] * step.scale, weight + own + i,
+                        &step);
         }
     }
 }

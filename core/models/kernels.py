@@ -9,6 +9,7 @@ import platform
 import shutil
 import subprocess
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,7 +36,8 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "gelu16": (_POINTER, _POINTER, _POINTER, _LONG, _INT),
     "gelu32": (_POINTER, _POINTER, _POINTER, _LONG, _INT),
     "squares16": (_POINTER, _LONG, _POINTER, _INT),
-    "adamw16": (*[_POINTER] * 5, _LONG, *[_FLOAT] * 7, _INT),
+    "adamw16": (*[_POINTER] * 5, _LONG, _POINTER, _INT),
+    "adamw_rows16": (*[_POINTER] * 7, _LONG, _LONG, _POINTER, _INT),
     "attention16": (*[_POINTER] * 3, _INT),
     "attention32": (*[_POINTER] * 3, _INT),
     "attention_back16": (*[_POINTER] * 4, _INT),
@@ -54,6 +56,34 @@ class _Texts(ctypes.Structure):
         ("begins", _POINTER), ("lengths", _POINTER), ("count", _LONG), ("longest", _INT), ("heads", _INT),
         ("dim", _INT), ("scale", _FLOAT), ("room", _POINTER),
     )  # fmt: skip
+
+
+class _Step(ctypes.Structure):
+    _fields_ = tuple((name, _FLOAT) for name in ("scale", "beta1", "beta2", "keep", "rate", "root", "eps"))
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of AdamW.
+
+    Attributes:
+        number: of the step, from 1.
+        lr, betas, eps, weight_decay: as `torch.optim.AdamW` calls them.
+        scale: of the gradient.
+    """
+
+    number: int
+    lr: float
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    scale: float = 1.0
+
+    def given(self) -> _Step:
+        """As the compiled steps take it."""
+        first, second = self.betas
+        rate, root = self.lr / (1 - first**self.number), (1 - second**self.number) ** -0.5
+        return _Step(self.scale, first, second, 1 - self.lr * self.weight_decay, rate, root, self.eps)
 
 
 class Kernels:
@@ -134,38 +164,49 @@ class Kernels:
             if some is not None
         )
 
-    def adamw(
-        self,
-        weight: "Tensor",
-        exact: "Tensor",
-        means: "tuple[Tensor, Tensor]",
-        *,
-        steps: int,
-        lr: float,
-        betas: tuple[float, float],
-        eps: float,
-        weight_decay: float,
-        scale: float,
-    ) -> None:
+    def adamw(self, weight: "Tensor", exact: "Tensor", means: "Sequence[Tensor]", step: Step) -> None:
         """A step of AdamW on the exact numbers of a weight, which is set to them, rounded.
 
         Args:
             weight: with its gradient, see `can_step`.
             means: of the gradient and of its square, which go on.
-            steps: that were taken, with this one.
-            scale: of the gradient.
         """
         gradient: Any = weight.grad
-        places = (exact, *means, gradient, weight.data)
-        self._library.adamw16(
+        places = (place.data_ptr() for place in (exact, *means, gradient, weight.data))
+        self._library.adamw16(*places, weight.numel(), ctypes.byref(step.given()), self._threads())
+
+    def can_step_rows(self, weight: "Tensor", exact: "Tensor", means: "Sequence[Tensor]") -> bool:
+        """Whether `adamw_rows` knows a table: in bfloat16 beside exact numbers and means in 32 bits."""
+        import torch
+
+        whole = (exact, *means)
+        known = weight.dtype == torch.bfloat16 and all(some.dtype == torch.float32 for some in whole)
+        return known and all(some.is_contiguous() and some.device.type == "cpu" for some in (weight.data, *whole))
+
+    def adamw_rows(
+        self,
+        weight: "Tensor",
+        exact: "Tensor",
+        means: "Sequence[Tensor]",
+        rows: "Tensor",
+        gradient: "Tensor",
+        slopes: "Tensor",
+        step: Step,
+    ) -> None:
+        """The same for some rows of a table, see `can_step_rows`.
+
+        Args:
+            means: row by row in the order of `rows`.
+            rows: numbers of rows of the table, each once.
+            gradient: of some of them, in 32 bits.
+            slopes: for each of `rows` which row of the gradient is its own; -1 for those that have none now.
+        """
+        places = (exact, *means, gradient, weight.data, rows, slopes)
+        self._library.adamw_rows16(
             *(place.data_ptr() for place in places),
-            weight.numel(),
-            scale,
-            *betas,
-            1 - lr * weight_decay,
-            lr / (1 - betas[0] ** steps),
-            (1 - betas[1] ** steps) ** -0.5,
-            eps,
+            len(rows),
+            exact.shape[1],
+            ctypes.byref(step.given()),
             self._threads(),
         )
 
@@ -303,11 +344,15 @@ def _step_alike(kernels: Kernels) -> bool:
     usual.grad = gradient.float()
     weight = torch.nn.Parameter(exact.bfloat16())
     weight.grad = gradient
-    given = {"lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1}
-    torch.optim.AdamW([usual], **given).step()  # type: ignore[arg-type]
-    means = (torch.zeros(5000), torch.zeros(5000))
-    kernels.adamw(weight, exact, means, steps=1, scale=1.0, **given)  # type: ignore[arg-type]
+    torch.optim.AdamW([usual], lr=0.1, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.1).step()
+    means, step = [torch.zeros(5000), torch.zeros(5000)], Step(1, 0.1, (0.9, 0.99), 1e-8, 0.1)
+    table, rounded = exact.clone().view(50, 100), exact.bfloat16().view(50, 100)
+    kernels.adamw(weight, exact, means, step)
+    backwards = torch.arange(49, -1, -1)  # each row, by a gradient that stands in the other order
+    own = [torch.zeros(50, 100), torch.zeros(50, 100)]
+    kernels.adamw_rows(rounded, table, own, torch.arange(50), usual.grad.view(50, 100)[backwards], backwards, step)
     alike = _alike(exact, usual.detach()) and bool((weight.detach() == exact.bfloat16()).all())
+    alike = alike and _alike(table.view(-1), exact) and torch.equal(rounded, table.bfloat16())
     return alike and abs(kernels.squares([gradient]) / float(gradient.double().square().sum()) - 1) < _ROUNDING
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from core.models.kernels import Kernels, Step
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from core.models.kernels import Kernels
     from core.models.rounding import Rounded, Unrounded
 
 # Numbers that are updated at once: their gradients are there in 32 bits, too, for that moment.
@@ -41,7 +42,7 @@ def optimizer(
     lr: float,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
-    kernels: "Kernels | None" = None,
+    kernels: Kernels | None = None,
 ) -> Any:
     """A torch optimizer over parameter groups (`params`, `weight_decay`).
 
@@ -113,19 +114,14 @@ def optimizer(
             means = (state["exp_avg"], state["exp_avg_sq"])
             if not kernels.can_step(weight, exact, means):
                 return False
-            state["step"] += 1
-            kernels.adamw(
-                weight,
-                exact,
-                means,
-                steps=int(state["step"]),
-                lr=float(group["lr"]),
-                betas=group["betas"],
-                eps=group["eps"],
-                weight_decay=group["weight_decay"],
-                scale=1.0 if self._scale is None else float(self._scale),
-            )
+            kernels.adamw(weight, exact, means, self._next(state, group))
             return True
+
+        def _next(self, state: dict[str, Any], group: dict[str, Any]) -> Step:
+            state["step"] += 1
+            scale = 1.0 if self._scale is None else float(self._scale)
+            given = (float(group["lr"]), group["betas"], group["eps"], group["weight_decay"])
+            return Step(int(state["step"]), *given, scale)
 
         def _dense(self, weights: list[Any], group: dict[str, Any]) -> None:
             states = [self._state(weight) for weight in weights]
@@ -172,14 +168,23 @@ def optimizer(
             state, seen = self.state[weight], (places >= 0).nonzero()[:, 0]
             rows = torch.empty_like(seen)
             rows[places[seen]] = seen
+            means = (state["exp_avg"][: len(rows)], state["exp_avg_sq"][: len(rows)])
+            if kernels and kernels.can_step_rows(weight, exact, means):
+                once, number = torch.unique(read, return_inverse=True)
+                own = torch.zeros(len(once), exact.shape[1])
+                own.index_add_(0, number, weight.grad._values().float())
+                slopes = torch.full((len(rows),), -1)
+                slopes[places[once]] = torch.arange(len(once))
+                kernels.adamw_rows(weight, exact, means, rows, own, slopes, self._next(state, group))
+                return
             gradient = torch.zeros(len(rows), exact.shape[1], dtype=exact.dtype)
             gradient.index_add_(0, places[read], weight.grad._values().to(exact.dtype))
             changed = exact.index_select(0, rows)
             self._steps(
                 [changed],
                 [gradient],
-                [state["exp_avg"][: len(rows)]],
-                [state["exp_avg_sq"][: len(rows)]],
+                [means[0]],
+                [means[1]],
                 [state["step"]],
                 group,
             )

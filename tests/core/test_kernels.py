@@ -284,6 +284,32 @@ def test_steps_are_those_of_torch(clip, compiled):
             torch.testing.assert_close(state[number][name], value)
 
 
+def table_stepped(with_kernels, clip):
+    torch.manual_seed(0)
+    table = torch.nn.Embedding(60, 24, sparse=True)
+    rounded = Rounded(table)
+    own = optimizer([{"params": [table.weight], "weight_decay": 0.2}], rounded, lr=0.02, kernels=with_kernels)
+    for ids in ([3, 7, 3], [59, 7], [1, 3, 2, 58, 3, 3], [7], list(range(30))):
+        table(torch.tensor(ids)).float().pow(2).sum().backward()
+        own.clip(clip)
+        own.step()
+        table.zero_grad()
+    assert torch.equal(table.weight.data, rounded.exact(table.weight).bfloat16())
+    return rounded.exact(table.weight), own.state_dict()["state"][0]
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_steps_on_rows_of_a_table_are_those_of_torch(clip, compiled, monkeypatch):
+    wanted, other = table_stepped(None, clip)
+    real, asked = compiled.adamw_rows, []
+    monkeypatch.setattr(compiled, "adamw_rows", lambda *given: asked.append(len(given[3])) or real(*given))
+    found, state = table_stepped(compiled, clip)
+    assert asked == [2, 3, 6, 6, 32]  # all that were read so far
+    torch.testing.assert_close(found, wanted)
+    for name, value in other.items():
+        torch.testing.assert_close(state[name], value)
+
+
 def test_the_length_of_many_large_numbers_is_exact(compiled):
     torch.manual_seed(1)
     given = [(1e4 * torch.randn(many)).bfloat16() for many in (1, 4095, 4096, 4097, 300_001)]
@@ -385,7 +411,8 @@ def test_what_does_not_compile_or_lacks_a_function_is_not_used(source, monkeypat
         ("0x85ebca6bu ^ between", "0u ^ between"),  # drops all or nothing
         ("* scale;\n        put", "* 2.0f * scale;\n        put"),
         ("share + x * bell * 0.39894228f", "share"),
-        ("1.0f - beta1", "beta1"),
+        ("1.0f - step->beta1", "step->beta1"),
+        ("means = place * width", "means = 0"),
         ("sum += widened(given[i]) * widened(given[i])", "sum += widened(given[i])"),
         ("share[j + lane] * (to[j + lane] - usual)", "share[j + lane] * to[j + lane]"),
         ("scores[j] = -3e38f", "scores[j] = 0"),
