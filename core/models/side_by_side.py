@@ -145,7 +145,7 @@ def _function() -> Any:
         @staticmethod
         def backward(ctx: Any, gradient: Any) -> Any:
             heads, key_heads, rows, kept = ctx.heads, ctx.key_heads, ctx.rows, list(ctx.saved_tensors)
-            wanted, few = gradient.reshape(-1, gradient.shape[-1]), ctx.few
+            wanted, few = gradient.reshape(-1, gradient.shape[-1]).contiguous(), ctx.few
             to_query = long_row(wanted, heads, rows, kept[0].shape[-1])
             to_key = long_row(wanted, key_heads, rows, kept[1].shape[-1])
             to_value = long_row(wanted, key_heads, rows, kept[2].shape[-1])

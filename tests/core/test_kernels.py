@@ -19,11 +19,13 @@ from core.models import kernels, side_by_side
 from core.models.rounding import Rounded
 from core.models.side_by_side import attended
 from core.models.unpadded import Rows
+from core.quiet import quiet_libraries
 from core.training.activations import quick_gelu
 from core.training.dropout import cheap_dropout
 from core.training.optimizer import optimizer
 from core.training.precision import Way, kernels_of, prepared
-from tests.ways import MODELS
+from tests.ways import MODELS, House
+from tests.ways import Way as Work
 
 CPU = Device("cpu", "bfloat16", 1, "test")
 DTYPES = (torch.float32, torch.bfloat16)
@@ -103,6 +105,17 @@ def test_longer_texts_are_left_to_products_and_shorter_ones_are_not(compiled, mo
     for found, wanted in zip(both_ways(quick, parts), both_ways(plain, parts), strict=True):
         near(found, wanted, torch.float32)
     assert asked == [[4, 6]]
+
+
+def test_a_gradient_may_lie_in_any_way(compiled):
+    rows = long_rows((4, 9), compiled)
+    parts = parts_of(rows, 1, 16, torch.float32)
+    slope = torch.randn(rows.tokens, 48)[:, 16:32].view(1, rows.tokens, 1, 16)
+    found = [
+        torch.autograd.grad(attended(rows, *parts, 0.3, causal=False), parts, each) for each in (slope, slope.clone())
+    ]
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 class Unasked:
@@ -363,6 +376,41 @@ def test_a_way_without_them_or_on_a_card_has_none(compiled):
     assert kernels_of(Way(kernels=True), CPU) is compiled
     assert kernels_of(Way(), CPU) is None
     assert kernels_of(Way(kernels=True), card) is None
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """Everything in this process; tells which kernels were used and when compiling began."""
+    quiet_libraries()
+    monkeypatch.setattr("core.training.run.detect", lambda: CPU)
+    told = House(tmp_path / "home")
+    told.begun, told.used = [], set()
+    monkeypatch.setattr(kernels, "begin", lambda: told.begun.append(told.phases()))
+    for name in ("dropped", "gelu", "attention", "attention_back", "squares", "adamw"):
+        real = getattr(kernels.Kernels, name)
+
+        def spying(self, *given, name=name, real=real):
+            told.used.add(name)
+            return real(self, *given)
+
+        monkeypatch.setattr(kernels.Kernels, name, spying)
+    return told
+
+
+def test_a_run_compiles_while_it_opens_its_model_and_uses_all_of_them(house, tmp_path, compiled):
+    spec = house.spec(Work("classification", "bert", "full"), MODELS["bert"](tmp_path / "model", "bert"))
+    report, _ = house.train(spec)
+    assert house.begun == [[]]
+    assert house.used == {"dropped", "gelu", "attention", "attention_back", "squares", "adamw"}
+    assert report["training_way"]["kernels"]
+    assert report["training_way"]["handed_on"] == "first"
+
+
+def test_a_run_that_trains_otherwise_does_not_compile(house, tmp_path, compiled):
+    spec = house.spec(Work("classification", "bert", "quick"), MODELS["bert"](tmp_path / "model", "bert"))
+    house.train(spec)
+    assert not house.begun
+    assert not house.used
 
 
 # ---- compiling ----
