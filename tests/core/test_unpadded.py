@@ -405,6 +405,14 @@ def test_padding_and_what_is_shared_are_left_out_where_that_works(tmp_path, monk
     assert chosen(reads, monkeypatch, alike) == (False, 0)
 
 
+def test_what_is_shared_is_computed_for_all_tokens(tmp_path, monkeypatch):
+    reads, alike = opened(tmp_path, "llama"), [[*range(5, 15), 20 + place, 30] for place in range(6)]
+    way = way_to_learn(reads, monkeypatch, alike)
+    assert (way.shared, way.handed_on) == (10, "all")
+    way = way_to_learn(reads, monkeypatch, [row[5:] for row in alike])
+    assert (way.shared, way.handed_on) == (0, "last")
+
+
 def test_not_where_a_head_scores_every_place(tmp_path, monkeypatch):
     writes = opened(tmp_path, "llama", AutoModelForCausalLM)
     writes.lm_head.__class__ = type("Own", (torch.nn.Linear,), {})
