@@ -32,16 +32,21 @@ def hand_in(page: Page, path: Path) -> None:
     page.locator("#data-file input[type=file]").set_input_files(path)
 
 
+def passes(page: Page, count: int) -> None:
+    """So many over the rows, on the tab of the hyperparameters."""
+    epochs = page.locator("#knob-epochs input[type=number]")
+    epochs.fill(str(count))
+    epochs.blur()
+    expect(page.locator(".why .own:visible")).to_have_count(1)
+
+
 def smallest_settings(page: Page) -> None:
     """All of the model, one pass, short texts: a training of seconds."""
     go(page, "model")
     page.locator("#method input[value=full]").check()
     expect(page.locator(".why .own:visible")).to_have_count(1)
     go(page, "hyperparameters")
-    epochs = page.locator("#knob-epochs input[type=number]")
-    epochs.fill("1")
-    epochs.blur()
-    expect(page.locator(".why .own:visible")).to_have_count(1)
+    passes(page, 1)
     length = page.locator("#knob-max_length input[type=range]")
     length.focus()
     length.press("Home")
@@ -108,6 +113,8 @@ def test_reload_second_window_stop_and_restart(app: App, window: Open) -> None:
     page = window()
     page.get_by_role("button", name="Try the sample").click()
     expect(page.get_by_role("button", name="Next: choose a model")).to_be_visible()
+    go(page, "hyperparameters")
+    passes(page, 30)  # it shall last until it is stopped
     go(page, "training")
     page.get_by_role("button", name="Start training", exact=True).click()
     expect(page.locator(".status")).to_contain_text("Step", timeout=4 * MINUTES)
