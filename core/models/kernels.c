@@ -7,8 +7,8 @@
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
-#define WIDE 16   /* numbers that are computed at once */
-#define PART 4096 /* numbers that a thread takes at a time: a few of them one has done before another is there */
+#define WIDE 16 /* numbers that are computed at once */
+/* PART, which whoever compiles this says: numbers that a thread takes at a time, and whose squares are one sum. */
 
 /* Whether numbers are exact is written out where threads begin: so it is known when this is compiled, not later. */
 #define EACH_PART                                                                           \

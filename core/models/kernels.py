@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SOURCE = Path(__file__).with_name("kernels.c")
+# Numbers that a thread takes at a time; the squares of so many are added up in 32 bits.
+_PART = 4096
 # No promise is given up but those of errno and of traps, which nobody asks about: sums of lanes are written as such.
-_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
+_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", f"-DPART={_PART}")
 _X86_FLAGS = ("-mprefer-vector-width=512",)
 # Compiling takes a second on a machine that has nothing else to do.
 _LONGEST_WAIT = 60.0
-# As in the source: of so many numbers, squares are added up in 32 bits.
-_PART = 4096
 _POINTER, _LONG, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float
 _DROPOUT = (_POINTER, _POINTER, _LONG, ctypes.c_uint64, ctypes.c_uint32, _FLOAT, _INT)
 _ARGUMENTS: dict[str, tuple[Any, ...]] = {

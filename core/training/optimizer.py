@@ -164,13 +164,13 @@ def optimizer(
 
         def _rows(self, weight: Any, group: dict[str, Any]) -> None:
             exact, read = rounded.exact(weight), weight.grad._indices()[0]
-            places = self._places(weight, read.unique())
+            once, number = torch.unique(read, return_inverse=True)
+            places = self._places(weight, once)
             state, seen = self.state[weight], (places >= 0).nonzero()[:, 0]
             rows = torch.empty_like(seen)
             rows[places[seen]] = seen
             means = (state["exp_avg"][: len(rows)], state["exp_avg_sq"][: len(rows)])
             if kernels and kernels.can_step_rows(weight, exact, means):
-                once, number = torch.unique(read, return_inverse=True)
                 own = torch.zeros(len(once), exact.shape[1])
                 own.index_add_(0, number, weight.grad._values().float())
                 slopes = torch.full((len(rows),), -1)
