@@ -276,17 +276,17 @@ typedef struct {
     int64_t count;
     int longest, heads, dim;
     float scale;
-    float *room; /* for each thread, 5 times (longest, dim) and twice (longest, longest), where longest is filled up */
+    float *room; /* for each thread, 5 times (longest, dim) and twice (longest, longest), longest filled up to 32 */
 } Texts;
 
 /* The room of a thread, by its number. */
 INLINE float *own_room(const Texts *texts, int number) {
-    int64_t longest = filled(texts->longest, WIDE);
+    int64_t longest = filled(texts->longest, 2 * WIDE);
     return texts->room + number * longest * (5 * texts->dim + 2 * longest);
 }
 
 /* A head of a text; all of them, each thread with a room of its own. */
-#define EACH_HEAD(done)                                                                  \
+#define EACH_HEAD(done) {                                                                \
     int begun = 0;                                                                       \
     _Pragma("omp parallel num_threads(threads)") {                                       \
         int number;                                                                      \
@@ -294,7 +294,7 @@ INLINE float *own_room(const Texts *texts, int number) {
         float *room = own_room(texts, number);                                           \
         _Pragma("omp for schedule(dynamic, 4)")                                          \
         for (int64_t pair = 0; pair < texts->count * texts->heads; pair++) done;         \
-    }
+    }}
 
 INLINE void attended(const Laid *laid, const Texts *texts, void *found, int64_t pair, float *room, int exact) {
     int heads = texts->heads, dim = texts->dim, most = filled(texts->longest, WIDE) * dim;
@@ -310,15 +310,6 @@ INLINE void attended(const Laid *laid, const Texts *texts, void *found, int64_t 
     softmax(shares, rows, seen, tokens, texts->scale);
     product(rows, dim, tokens, shares, seen, 1, value, dim, sum, dim);
     laid_back(sum, found, (begin * heads + head) * dim, (int64_t)heads * dim, tokens, dim, 1.0f, exact);
-}
-
-/* Attention within each text, as (tokens, heads, dim). */
-void attention16(const Laid *laid, const Texts *texts, void *found, int threads) {
-    EACH_HEAD(attended(laid, texts, found, pair, room, 0))
-}
-
-void attention32(const Laid *laid, const Texts *texts, void *found, int threads) {
-    EACH_HEAD(attended(laid, texts, found, pair, room, 1))
 }
 
 INLINE void attended_back(const Laid *laid, const Texts *texts, const void *wanted, void *const *found, int64_t pair,
@@ -356,9 +347,233 @@ INLINE void attended_back(const Laid *laid, const Texts *texts, const void *want
     laid_back(sum, found[1], own, token, tokens, dim, texts->scale, exact);
 }
 
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#define PAIRED 1
+
+/* Two bfloat16 numbers that are neighbours along what a product sums up, the first in the lower half. */
+typedef uint32_t Pair;
+#define ROWS 8 /* of a product at a time */
+
+/* found (ROWS, columns) = left (ROWS, 2 pairs) right (2 pairs, columns), rounded to nothing: sums stay in 32 bits.
+ *
+ * left: whose next row and next pair are so many pairs away; of right, the next pair and of found the next row is. */
+INLINE void paired_part(int wide, int pairs, const Pair *left, int left_row, int left_pair, const Pair *right,
+                        int right_pair, float *found, int found_row) {
+    __m512 sums[ROWS][2];
+#pragma GCC unroll 8
+    for (int row = 0; row < ROWS; row++) sums[row][0] = sums[row][1] = _mm512_setzero_ps();
+    for (int pair = 0; pair < pairs; pair++, left += left_pair, right += right_pair) {
+        __m512bh near = (__m512bh)_mm512_loadu_si512(right), far = near;
+        if (wide) far = (__m512bh)_mm512_loadu_si512(right + WIDE);
+#pragma GCC unroll 8
+        for (int row = 0; row < ROWS; row++) {
+            __m512bh same = (__m512bh)_mm512_set1_epi32((int)left[row * left_row]);
+            sums[row][0] = _mm512_dpbf16_ps(sums[row][0], same, near);
+            if (wide) sums[row][1] = _mm512_dpbf16_ps(sums[row][1], same, far);
+        }
+    }
+#pragma GCC unroll 8
+    for (int row = 0; row < ROWS; row++) {
+        _mm512_storeu_ps(found + row * found_row, sums[row][0]);
+        if (wide) _mm512_storeu_ps(found + row * found_row + WIDE, sums[row][1]);
+    }
+}
+
+INLINE void paired(int columns, int pairs, const Pair *left, int left_row, int left_pair, const Pair *right,
+                   int right_pair, float *found, int found_row) {
+    int column = 0;
+    for (; column + 2 * WIDE <= columns; column += 2 * WIDE)
+        paired_part(1, pairs, left, left_row, left_pair, right + column, right_pair, found + column, found_row);
+    for (; column < columns; column += WIDE)
+        paired_part(0, pairs, left, left_row, left_pair, right + column, right_pair, found + column, found_row);
+}
+
+/* A head of a text, as it stands in the long row. */
+typedef struct {
+    const uint16_t *first;
+    int64_t token;
+    int tokens, dim;
+} Head;
+
+INLINE Head head_of(const Laid *laid, int64_t begin, int64_t head, int tokens, int dim) {
+    return (Head){(const uint16_t *)laid->first + begin * laid->token + head * laid->head, laid->token, tokens, dim};
+}
+
+/* As (rows, dim / 2), pairs along the numbers of a token, with zeros behind its tokens. */
+INLINE void as_rows(Head head, int rows, Pair *found) {
+    size_t bytes = sizeof(uint16_t) * (size_t)head.dim;
+    for (int i = 0; i < head.tokens; i++) memcpy(found + i * head.dim / 2, head.first + i * head.token, bytes);
+    memset(found + head.tokens * head.dim / 2, 0, bytes * (size_t)(rows - head.tokens));
+}
+
+/* As (dim / 2, columns), pairs along the numbers of a token. */
+INLINE void as_columns(Head head, int columns, Pair *found) {
+    for (int i = 0; i < columns; i++)
+        for (int pair = 0; pair < head.dim / 2; pair++) {
+            Pair both = 0;
+            if (i < head.tokens) memcpy(&both, head.first + i * head.token + 2 * pair, sizeof both);
+            found[pair * columns + i] = both;
+        }
+}
+
+/* As (rows / 2, dim), pairs along the tokens. */
+INLINE void along_tokens(Head head, int rows, Pair *found) {
+    for (int i = 0; i < rows; i += 2, found += head.dim) {
+        const uint16_t *first = head.first + i * head.token, *second = first + head.token;
+        if (i + 1 < head.tokens)
+            for (int d = 0; d < head.dim; d++) found[d] = first[d] | (Pair)second[d] << 16;
+        else if (i < head.tokens)
+            for (int d = 0; d < head.dim; d++) found[d] = first[d];
+        else
+            for (int d = 0; d < head.dim; d++) found[d] = 0;
+    }
+}
+
+/* Of each row of (ROWS, seen), a softmax of its first tokens that still has to be multiplied by `wholes`: one by the sum
+ * of the row. With a polynomial of 2^x whose relative error is below 3e-6; what fills a row up gets 0. */
+INLINE void powers(float *scores, int seen, int tokens, float scale, float *wholes) {
+    const __m512 by = _mm512_set1_ps(scale * 1.44269504f);
+    for (int row = 0; row < ROWS; row++, scores += seen) {
+        for (int j = tokens; j < seen; j++) scores[j] = -1e30f;
+        __m512 high = _mm512_loadu_ps(scores), sums = _mm512_setzero_ps();
+        for (int j = WIDE; j < seen; j += WIDE) high = _mm512_max_ps(high, _mm512_loadu_ps(scores + j));
+        const __m512 most = _mm512_mul_ps(_mm512_set1_ps(_mm512_reduce_max_ps(high)), by);
+        for (int j = 0; j < seen; j += WIDE) {
+            __m512 x = _mm512_fmsub_ps(_mm512_loadu_ps(scores + j), by, most);
+            __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+            __m512 rest = _mm512_sub_ps(x, whole), power = _mm512_set1_ps(9.560510206e-3f);
+            power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(5.591703917e-2f));
+            power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(2.402498111e-1f));
+            power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(6.931219677e-1f));
+            power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(9.999991909e-1f));
+            power = _mm512_scalef_ps(power, whole);
+            sums = _mm512_add_ps(sums, power);
+            _mm512_storeu_ps(scores + j, power);
+        }
+        wholes[row] = 1.0f / _mm512_reduce_add_ps(sums);
+    }
+}
+
+/* Numbers side by side, rounded. */
+INLINE void rounded_row(const float *given, int count, uint16_t *found) {
+    for (int j = 0; j < count; j += WIDE)
+        _mm256_storeu_si256((__m256i *)(found + j), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(given + j)));
+}
+
+/* Two rows of numbers, rounded, as one of pairs. */
+INLINE void rounded_pairs(const float *first, const float *second, int count, Pair *found) {
+    for (int j = 0; j < count; j += WIDE) {
+        __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(first + j)));
+        __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(second + j)));
+        _mm512_storeu_si512(found + j, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+    }
+}
+
+INLINE void paired_attended(const Laid *laid, const Texts *texts, uint16_t *found, int64_t pair, float *room) {
+    int heads = texts->heads, dim = texts->dim, longest = filled(texts->longest, 2 * WIDE), most = longest * dim / 2;
+    int tokens = (int)texts->lengths[pair / heads], rows = filled(tokens, ROWS), seen = filled(tokens, WIDE);
+    int64_t begin = texts->begins[pair / heads], head = pair % heads;
+    Pair *query = (Pair *)room, *key = query + most, *value = key + most, *shares = value + most;
+    float *scores = (float *)(shares + ROWS * longest), *sums = scores + ROWS * longest;
+    float wholes[ROWS];
+    as_rows(head_of(laid, begin, head, tokens, dim), rows, query);
+    as_columns(head_of(laid + 1, begin, head, tokens, dim), seen, key);
+    along_tokens(head_of(laid + 2, begin, head, tokens, dim), seen, value);
+    for (int row = 0; row < rows; row += ROWS) {
+        paired(seen, dim / 2, query + row * dim / 2, dim / 2, 1, key, seen, scores, seen);
+        powers(scores, seen, tokens, texts->scale, wholes);
+        rounded_row(scores, ROWS * seen, (uint16_t *)shares);
+        paired(dim, (tokens + 1) / 2, shares, seen / 2, 1, value, dim, sums, dim);
+        for (int i = 0; i < ROWS && row + i < tokens; i++) {
+            const __m512 whole = _mm512_set1_ps(wholes[i]);
+            for (int d = i * dim; d < (i + 1) * dim; d += WIDE)
+                _mm512_storeu_ps(sums + d, _mm512_mul_ps(_mm512_loadu_ps(sums + d), whole));
+            rounded_row(sums + i * dim, dim, found + ((begin + row + i) * heads + head) * dim);
+        }
+    }
+}
+
+INLINE void paired_back(const Laid *laid, const Texts *texts, const uint16_t *wanted, void *const *found, int64_t pair,
+                        float *room) {
+    int heads = texts->heads, dim = texts->dim, longest = filled(texts->longest, 2 * WIDE), most = longest * dim / 2;
+    int tokens = (int)texts->lengths[pair / heads], rows = filled(tokens, ROWS), seen = filled(tokens, WIDE);
+    int64_t begin = texts->begins[pair / heads], head = pair % heads, token = (int64_t)heads * dim;
+    int64_t own = begin * token + head * dim;
+    Pair *query = (Pair *)room, *key = query + most, *value = key + most, *slope = value + most;
+    Pair *queries = slope + most, *keys = queries + most, *slopes = keys + most, *changed = slopes + most;
+    Pair *shares = changed + ROWS * longest / 2, *changes = shares + longest * longest / 2;
+    float *share = (float *)(changes + longest * longest / 2), *change = share + ROWS * longest;
+    float *sums = change + ROWS * longest, wholes[ROWS];
+    Head asked = head_of(laid, begin, head, tokens, dim), looked_at = head_of(laid + 1, begin, head, tokens, dim);
+    Head given = {wanted + own, token, tokens, dim};
+    as_rows(asked, rows, query);
+    as_columns(looked_at, seen, key);
+    as_columns(head_of(laid + 2, begin, head, tokens, dim), seen, value);
+    as_rows(given, rows, slope);
+    along_tokens(asked, rows, queries);
+    along_tokens(looked_at, seen, keys);
+    along_tokens(given, rows, slopes);
+    for (int row = 0; row < rows; row += ROWS) {
+        paired(seen, dim / 2, query + row * dim / 2, dim / 2, 1, key, seen, share, seen);
+        powers(share, seen, tokens, texts->scale, wholes);
+        paired(seen, dim / 2, slope + row * dim / 2, dim / 2, 1, value, seen, change, seen);
+        for (int i = 0; i < ROWS; i++) {
+            float *from = share + i * seen, *to = change + i * seen;
+            const __m512 whole = _mm512_set1_ps(wholes[i]);
+            __m512 sum = _mm512_setzero_ps();
+            for (int j = 0; j < seen; j += WIDE) {
+                __m512 own = _mm512_mul_ps(_mm512_loadu_ps(from + j), whole);
+                _mm512_storeu_ps(from + j, own);
+                sum = _mm512_fmadd_ps(own, _mm512_loadu_ps(to + j), sum);
+            }
+            const __m512 usual = _mm512_set1_ps(_mm512_reduce_add_ps(sum));
+            for (int j = 0; j < seen; j += WIDE) {
+                __m512 apart = _mm512_sub_ps(_mm512_loadu_ps(to + j), usual);
+                _mm512_storeu_ps(to + j, _mm512_mul_ps(_mm512_loadu_ps(from + j), apart));
+            }
+        }
+        for (int i = 0; i < ROWS; i += 2) {
+            int64_t place = (int64_t)(row + i) / 2 * seen;
+            rounded_pairs(share + i * seen, share + (i + 1) * seen, seen, shares + place);
+            rounded_pairs(change + i * seen, change + (i + 1) * seen, seen, changes + place);
+        }
+        rounded_row(change, ROWS * seen, (uint16_t *)changed);
+        paired(dim, (tokens + 1) / 2, changed, seen / 2, 1, keys, dim, sums, dim);
+        int some = tokens - row < ROWS ? tokens - row : ROWS;
+        laid_back(sums, found[0], own + row * token, token, some, dim, texts->scale, 0);
+    }
+    for (int row = 0; row < rows; row += ROWS) {
+        int some = tokens - row < ROWS ? tokens - row : ROWS;
+        paired(dim, rows / 2, changes + row, 1, seen, queries, dim, sums, dim);
+        laid_back(sums, found[1], own + row * token, token, some, dim, texts->scale, 0);
+        paired(dim, rows / 2, shares + row, 1, seen, slopes, dim, sums, dim);
+        laid_back(sums, found[2], own + row * token, token, some, dim, 1.0f, 0);
+    }
+}
+#else
+#define PAIRED 0
+#define paired_attended(laid, texts, found, pair, room)
+#define paired_back(laid, texts, wanted, found, pair, room)
+#endif
+
+/* Tokens of the longest text for which this takes less time than PyTorch's products, as they were measured. */
+int longest16(void) { return PAIRED ? 1024 : 128; }
+
+/* Attention within each text, as (tokens, heads, dim). */
+void attention16(const Laid *laid, const Texts *texts, void *found, int threads) {
+    if (PAIRED) EACH_HEAD(paired_attended(laid, texts, found, pair, room))
+    else EACH_HEAD(attended(laid, texts, found, pair, room, 0))
+}
+
+void attention32(const Laid *laid, const Texts *texts, void *found, int threads) {
+    EACH_HEAD(attended(laid, texts, found, pair, room, 1))
+}
+
 /* From the gradient of that to those of queries, keys and values, each (tokens, heads, dim). */
 void attention_back16(const Laid *laid, const Texts *texts, const void *wanted, void *const *found, int threads) {
-    EACH_HEAD(attended_back(laid, texts, wanted, found, pair, room, 0))
+    if (PAIRED) EACH_HEAD(paired_back(laid, texts, wanted, found, pair, room))
+    else EACH_HEAD(attended_back(laid, texts, wanted, found, pair, room, 0))
 }
 
 void attention_back32(const Laid *laid, const Texts *texts, const void *wanted, void *const *found, int threads) {

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 # A softmax over a multiple of so many bfloat16 numbers was 2 to 5 times as fast as over some numbers fewer, and going
 # back 9 times; products have fewer shapes to be set up for.
 _MULTIPLE = 32
-# Texts of at most so many tokens are left to kernels, where there are any, by bytes of a number: of all texts that come
-# here products of 32 bits take half as long again and more, those of bfloat16 only of short ones.
-_SHORT = {2: 128, 4: 2**30}
 
 
 def filled_up(tokens: int) -> int:
@@ -113,7 +110,7 @@ def _function() -> Any:
     def short(rows: Any, parts: Any, causal: bool) -> "Short | None":
         """Rows that are left to kernels."""
         able = rows.kernels is not None and not causal and not rows.shared and rows.kernels.can_attend(*parts)
-        found: Short | None = rows.short(_SHORT[parts[0].element_size()]) if able else None
+        found: Short | None = rows.short(rows.kernels.longest(parts[0])) if able else None
         return found if found and found.groups else None
 
     class SideBySide(torch.autograd.Function):

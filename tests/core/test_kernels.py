@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification
 from transformers.activations import GELUActivation
 
 from core.device import Device
-from core.models import kernels, side_by_side
+from core.models import kernels
 from core.models.rounding import Rounded
 from core.models.side_by_side import attended
 from core.models.unpadded import Rows
@@ -39,6 +39,16 @@ def compiled():
         pytest.skip("no C compiler")
     assert found is not None
     return found
+
+
+@pytest.fixture(scope="module", params=["all", "no pairs"])
+def attending(request, compiled):
+    """The same for attention: also those of a processor that does not multiply pairs of bfloat16."""
+    if request.param == "all":
+        return compiled
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(kernels, "_FLAGS", (*kernels._FLAGS, "-U__AVX512BF16__"))
+        return beginning(patched)[0]
 
 
 @pytest.fixture
@@ -81,11 +91,11 @@ def both_ways(rows, parts, dtype=None, *, causal=False):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("heads", "dim"), [(1, 16), (3, 32), (2, 48), (2, 64)])
 @pytest.mark.parametrize(
-    "lengths", [(1, 2), (5, 18, 3, 1, 16, 17), (31, 32, 33), (40, 2, 65, 128, 7), (100, 200, 9, 129)]
+    "lengths", [(1, 2), (5, 18, 3, 1, 16, 17), (31, 32, 33), (40, 2, 65, 128, 7), (100, 200, 9, 129, 256)]
 )
-def test_attention_and_its_way_back_are_those_of_products(lengths, heads, dim, dtype, compiled, monkeypatch):
-    monkeypatch.setattr(side_by_side, "_SHORT", {2: 200, 4: 200})
-    plain, quick = long_rows(lengths), long_rows(lengths, compiled)
+def test_attention_and_its_way_back_are_those_of_products(lengths, heads, dim, dtype, attending, monkeypatch):
+    monkeypatch.setattr(attending, "longest", lambda values: 256)
+    plain, quick = long_rows(lengths), long_rows(lengths, attending)
     parts = parts_of(plain, heads, dim, dtype)
     exact = [part.detach().float().requires_grad_() for part in parts]
     for found, wanted in zip(both_ways(quick, parts), both_ways(plain, exact, dtype), strict=True):
@@ -98,7 +108,7 @@ def test_longer_texts_are_left_to_products_and_shorter_ones_are_not(compiled, mo
     asked = []
     real = compiled.attention
     monkeypatch.setattr(compiled, "attention", lambda *given: asked.append(given[2].tolist()) or real(*given))
-    monkeypatch.setattr(side_by_side, "_SHORT", {4: 20, 2: 20})
+    monkeypatch.setattr(compiled, "longest", lambda values: 20)
     lengths = (4, 40, 6, 90, 45)
     plain, quick = long_rows(lengths), long_rows(lengths, compiled)
     parts = parts_of(plain, 2, 16, torch.float32)
@@ -144,10 +154,18 @@ def test_they_say_what_they_do_not_know(given, compiled):
     assert not compiled.can_attend(*(part[..., ::2] for part in parts_of(rows, **(usual | {"dim": 64}))))
 
 
+def test_how_long_texts_may_be_depends_on_the_processor(attending, compiled):
+    half, whole = torch.ones(1).bfloat16(), torch.ones(1)
+    assert attending.longest(whole) > 1024
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    assert attending.longest(half) == (1024 if attending is compiled and "avx512_bf16" in flags else 128)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_what_is_no_number_stays_in_its_text(place, compiled):
-    rows = long_rows((6, 11), compiled)
-    parts = [part.detach() for part in parts_of(rows, 2, 16, torch.float32)]
+def test_what_is_no_number_stays_in_its_text(place, dtype, attending):
+    rows = long_rows((6, 11), attending)
+    parts = [part.detach() for part in parts_of(rows, 2, 16, dtype)]
     parts[place][0, 1, 3] = torch.nan  # a token of the first text
     found = attended(rows, *parts, 0.3, causal=False)[0]
     assert found[:6, 1].isnan().any()
@@ -155,26 +173,27 @@ def test_what_is_no_number_stays_in_its_text(place, compiled):
     assert found[:, 0].isfinite().all()
 
 
-def test_very_different_scores_end_in_one_share(compiled):
-    rows = long_rows((4, 3), compiled)
-    query, key, value = (torch.zeros(1, 1, rows.tokens, 16) for _ in range(3))
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_very_different_scores_end_in_one_share(dtype, attending):
+    rows = long_rows((4, 3), attending)
+    query, key, value = (torch.zeros(1, 1, rows.tokens, 16, dtype=dtype) for _ in range(3))
     query[..., 0], key[0, 0, 2, 0] = 1e4, 1e4
     value[0, 0, :, 0] = torch.arange(rows.tokens)
     # The shorter text comes first: in the longer one, tokens 3 to 6, none stands out.
     found = attended(rows, query, key, value, 1.0, causal=False)[0, :7, 0, 0]
-    torch.testing.assert_close(found, torch.tensor([2.0, 2.0, 2.0, 4.5, 4.5, 4.5, 4.5]))
+    torch.testing.assert_close(found, torch.tensor([2.0, 2.0, 2.0, 4.5, 4.5, 4.5, 4.5], dtype=dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_no_result_depends_on_the_number_of_threads(dtype, compiled, threads):
+def test_no_result_depends_on_the_number_of_threads(dtype, attending, threads):
     lengths = tuple(range(3, 40))
-    rows = long_rows(lengths, compiled)
+    rows = long_rows(lengths, attending)
     parts, values = parts_of(rows, 4, 32, dtype), torch.randn(70_001).to(dtype)
     found = []
     for many in (1, 2, 3):
         threads(many)
-        steps = (*both_ways(rows, parts), *compiled.gelu(values), compiled.dropped(values, 7, 0.3))
-        found.append((*steps, torch.tensor(compiled.squares([values.bfloat16()]))))
+        steps = (*both_ways(rows, parts), *attending.gelu(values), attending.dropped(values, 7, 0.3))
+        found.append((*steps, torch.tensor(attending.squares([values.bfloat16()]))))
     for one, two, three in zip(*found, strict=True):
         assert torch.equal(one, two)
         assert torch.equal(one, three)
