@@ -58,7 +58,9 @@ def main() -> None:
     from transformers import pipeline
 
     from core.device import detect
+    from core.models import kernels
 
+    kernels.begin()
     device, task = detect(), find("classification")
     rows = table(-(-(given.rows + 160) // len(LIBRARIES)))
     texts, labels = rows["text"].tolist(), rows["label"].tolist()

@@ -579,3 +579,116 @@ void attention_back16(const Laid *laid, const Texts *texts, const void *wanted, 
 void attention_back32(const Laid *laid, const Texts *texts, const void *wanted, void *const *found, int threads) {
     EACH_HEAD(attended_back(laid, texts, wanted, found, pair, room, 1))
 }
+
+/* ---- Products of int8, for reading ---- */
+
+/* What a product takes: tokens of `inner` numbers each, as `int8_rows16` leaves them, and weights of `outer` columns.
+ *
+ * given: with room for a multiple of ROWS of them; scales, zeros, sums: of each of its rows.
+ * weights: of shape (outer / 32, inner / 4, 32, 4), with 128 added, as the processor multiplies numbers without a sign by
+ * such with one; columns, widths, added: of each column the sum, its scale and what is added to the product. */
+typedef struct {
+    const int8_t *given;
+    const float *scales;
+    const int32_t *zeros, *sums;
+    const uint8_t *weights;
+    const int32_t *columns;
+    const float *widths, *added;
+    uint16_t *found;
+    int64_t tokens;
+    int inner, outer;
+} Int8;
+
+#if defined(__AVX512VNNI__) && defined(__AVX512BF16__)
+#define INT8_PRODUCTS 1
+#define CHUNK 64 /* rows that a thread takes at a time */
+
+INLINE __m512 widened_row(const uint16_t *from) {
+    __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)from));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+}
+
+/* Rows of numbers as int8: for each row how far one is from the next, which stands for 0, and their sum. */
+void int8_rows16(const uint16_t *given, int64_t tokens, int inner, int8_t *found, float *scales, int32_t *zeros,
+                 int32_t *sums, int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (tokens * inner > 4 * PART)
+    for (int64_t row = 0; row < tokens; row++) {
+        const uint16_t *from = given + row * inner;
+        __m512 high = _mm512_setzero_ps(), low = high;
+        for (int i = 0; i < inner; i += WIDE) {
+            __m512 numbers = widened_row(from + i);
+            high = _mm512_max_ps(high, numbers);
+            low = _mm512_min_ps(low, numbers);
+        }
+        float least = _mm512_reduce_min_ps(low), range = _mm512_reduce_max_ps(high) - least;
+        float by = range > 0 ? 255.0f / range : 0.0f;
+        int zero = -128 - (int)__builtin_rintf(least * by);
+        const __m512 each = _mm512_set1_ps(by);
+        const __m512i moved = _mm512_set1_epi32(zero);
+        __m512i sum = _mm512_setzero_si512();
+        for (int i = 0; i < inner; i += WIDE) {
+            __m512i whole = _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(widened_row(from + i), each)), moved);
+            whole = _mm512_min_epi32(whole, _mm512_set1_epi32(127)); /* both ends may be rounded outwards */
+            sum = _mm512_add_epi32(sum, whole);
+            _mm_storeu_si128((__m128i *)(found + row * inner + i), _mm512_cvtsepi32_epi8(whole));
+        }
+        scales[row] = range / 255.0f;
+        zeros[row] = zero;
+        sums[row] = _mm512_reduce_add_epi32(sum);
+    }
+}
+
+INLINE void int8_part(const Int8 *all, int64_t row, int panel) {
+    int pairs = all->inner / 4, column = panel * 2 * WIDE;
+    const int8_t *left = all->given + row * all->inner;
+    const uint8_t *right = all->weights + (int64_t)column * all->inner;
+    __m512i sums[ROWS][2];
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; i++) sums[i][0] = sums[i][1] = _mm512_setzero_si512();
+    for (int four = 0; four < pairs; four++, left += 4, right += 8 * WIDE) {
+        __m512i near = _mm512_loadu_si512(right), far = _mm512_loadu_si512(right + 4 * WIDE);
+#pragma GCC unroll 8
+        for (int i = 0; i < ROWS; i++) {
+            int both;
+            memcpy(&both, left + i * all->inner, sizeof both);
+            __m512i same = _mm512_set1_epi32(both);
+            sums[i][0] = _mm512_dpbusd_epi32(sums[i][0], near, same);
+            sums[i][1] = _mm512_dpbusd_epi32(sums[i][1], far, same);
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; i++) {
+        if (row + i >= all->tokens) break;
+        const __m512i more = _mm512_set1_epi32(128 * all->sums[row + i]), zero = _mm512_set1_epi32(all->zeros[row + i]);
+        const __m512 scale = _mm512_set1_ps(all->scales[row + i]);
+        uint16_t *to = all->found + (row + i) * all->outer + column;
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; half++) {
+            __m512 width = _mm512_mul_ps(_mm512_loadu_ps(all->widths + column + half * WIDE), scale);
+            __m512i shift = _mm512_mullo_epi32(zero, _mm512_loadu_si512(all->columns + column + half * WIDE));
+            __m512 number = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_sub_epi32(sums[i][half], more), shift));
+            number = _mm512_fmadd_ps(number, width, _mm512_loadu_ps(all->added + column + half * WIDE));
+            _mm256_storeu_si256((__m256i *)(to + half * WIDE), (__m256i)_mm512_cvtneps_pbh(number));
+        }
+    }
+}
+
+void int8_product16(const Int8 *given, int threads) {
+    const Int8 all = *given;
+    int64_t chunks = (all.tokens + CHUNK - 1) / CHUNK;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+        int64_t end = (chunk + 1) * CHUNK < all.tokens ? (chunk + 1) * CHUNK : all.tokens;
+        for (int panel = 0; panel < all.outer / (2 * WIDE); panel++)
+            for (int64_t row = chunk * CHUNK; row < end; row += ROWS) int8_part(&all, row, panel);
+    }
+}
+#else
+#define INT8_PRODUCTS 0
+void int8_rows16(const uint16_t *given, int64_t tokens, int inner, int8_t *found, float *scales, int32_t *zeros,
+                 int32_t *sums, int threads) {}
+void int8_product16(const Int8 *given, int threads) {}
+#endif
+
+/* Whether this processor multiplies such numbers. */
+int knows_int8(void) { return INT8_PRODUCTS; }

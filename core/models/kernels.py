@@ -43,11 +43,17 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "attention32": (*[_POINTER] * 3, _INT),
     "attention_back16": (*[_POINTER] * 4, _INT),
     "attention_back32": (*[_POINTER] * 4, _INT),
+    "int8_rows16": (_POINTER, _LONG, _INT, *[_POINTER] * 4, _INT),
+    "int8_product16": (_POINTER, _INT),
 }
+# Rows of tokens that a product of int8 takes at a time.
+_INT8_ROWS = 8
 # How far a result may be from PyTorch's, as a share: far below what rounding to bfloat16 does.
 _ROUNDING = 1e-4
 # The same of what is computed from products of numbers in bfloat16, and rounded to it.
 _HALF_ROUNDING = 2**-7
+# And of a product of numbers that are rounded to one of 255 steps.
+_INT8_ROUNDING = 0.02
 
 
 class _Laid(ctypes.Structure):
@@ -63,6 +69,29 @@ class _Texts(ctypes.Structure):
 
 class _Step(ctypes.Structure):
     _fields_ = tuple((name, _FLOAT) for name in ("scale", "beta1", "beta2", "keep", "rate", "root", "eps"))
+
+
+class _Int8(ctypes.Structure):
+    _fields_ = (
+        ("given", _POINTER), ("scales", _POINTER), ("zeros", _POINTER), ("sums", _POINTER), ("weights", _POINTER),
+        ("columns", _POINTER), ("widths", _POINTER), ("added", _POINTER), ("found", _POINTER), ("tokens", _LONG),
+        ("inner", _INT), ("outer", _INT),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Int8Weights:
+    """Weights of a linear layer as int8, laid out for the processor (`Kernels.int8_weights`).
+
+    Attributes:
+        laid: of shape (outer / 32, inner / 4, 32, 4), 128 too high.
+        columns, widths, added: of shape (outer,): of each row of the weights the sum, the scale, and the bias.
+    """
+
+    laid: "Tensor"
+    columns: "Tensor"
+    widths: "Tensor"
+    added: "Tensor"
 
 
 @dataclass(frozen=True)
@@ -102,7 +131,7 @@ class Kernels:
         for name, arguments in _ARGUMENTS.items():
             function = getattr(library, name)
             function.argtypes, function.restype = arguments, None
-        library.longest16.restype = _INT
+        library.longest16.restype = library.knows_int8.restype = _INT
         self._library, self._half, self._threads = library, torch.bfloat16, torch.get_num_threads
 
     def knows(self, values: "Tensor") -> bool:
@@ -255,6 +284,45 @@ class Kernels:
         back(laid, ctypes.byref(texts), wanted.data_ptr(), into, self._threads())
         del room
 
+    def can_multiply_int8(self, weight: "Tensor") -> bool:
+        """Whether this processor multiplies int8, and the shape (outer, inner) of these weights is one for it."""
+        return bool(self._library.knows_int8()) and weight.shape[0] % 32 == 0 and weight.shape[1] % 16 == 0
+
+    def int8_weights(self, weight: "Tensor", bias: "Tensor | None") -> Int8Weights:
+        """Weights of shape (outer, inner), see `can_multiply_int8`, each row with a scale of its own."""
+        import torch
+
+        outer, inner = weight.shape
+        exact = weight.detach().float()
+        widths = exact.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny) / 127
+        whole = (exact / widths[:, None]).round().clamp(-127, 127)
+        laid = (whole + 128).to(torch.uint8).view(outer // 32, 32, inner // 4, 4).permute(0, 2, 1, 3).contiguous()
+        added = torch.zeros(outer) if bias is None else bias.detach().float().contiguous()
+        return Int8Weights(laid, whole.sum(1).to(torch.int32), widths, added)
+
+    def int8_linear(self, given: "Tensor", weights: Int8Weights) -> "Tensor":
+        """A linear layer that multiplies int8: each token is rounded with a scale of its own, sums are exact.
+
+        Source: vector-wise quantization (Dettmers et al., 2022, section 2), without outliers apart.
+
+        Args:
+            given: of shape (…, inner), in bfloat16.
+        """
+        import torch
+
+        flat, outer = given.reshape(-1, given.shape[-1]).contiguous(), len(weights.widths)
+        tokens, inner = flat.shape
+        whole = torch.empty(-(-tokens // _INT8_ROWS) * _INT8_ROWS, inner, dtype=torch.int8)
+        scales, zeros, sums = torch.empty(tokens), *(torch.empty(tokens, dtype=torch.int32) for _ in range(2))
+        found = flat.new_empty(tokens, outer)
+        many = self._threads()
+        places = tuple(each.data_ptr() for each in (whole, scales, zeros, sums))
+        self._library.int8_rows16(flat.data_ptr(), tokens, inner, *places, many)
+        laid = (weights.laid, weights.columns, weights.widths, weights.added)
+        product = _Int8(*places, *(each.data_ptr() for each in laid), found.data_ptr(), tokens, inner, outer)
+        self._library.int8_product16(ctypes.byref(product), many)
+        return found.view(*given.shape[:-1], outer)
+
     def _given(
         self, parts: "Sequence[Tensor]", begins: "Tensor", lengths: "Tensor", longest: int, scale: float
     ) -> tuple[Any, _Texts, "Tensor"]:
@@ -316,6 +384,11 @@ def compiled() -> Kernels | None:
     return None
 
 
+def ready() -> Kernels | None:
+    """The same in a process that began to compile; None in others, which have too little to do for it."""
+    return compiled() if begin.cache_info().currsize else None
+
+
 def _agree(kernels: Kernels) -> bool:
     """Whether they compute on some numbers what PyTorch computes."""
     import torch
@@ -323,7 +396,13 @@ def _agree(kernels: Kernels) -> bool:
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), torch.inference_mode(False):
         torch.manual_seed(0)
         attend = all(_attend_alike(kernels, dtype) for dtype in (torch.float32, torch.bfloat16))
-        return attend and _step_alike(kernels) and _drop_some(kernels) and _bend_alike(kernels)
+        return (
+            attend
+            and _multiply_alike(kernels)
+            and _step_alike(kernels)
+            and _drop_some(kernels)
+            and _bend_alike(kernels)
+        )
 
 
 def _alike(found: "Tensor", wanted: "Tensor", rounding: float = _ROUNDING) -> bool:
@@ -369,6 +448,16 @@ def _step_alike(kernels: Kernels) -> bool:
     alike = _alike(exact, usual.detach()) and bool((weight.detach() == exact.bfloat16()).all())
     alike = alike and _alike(table.view(-1), exact) and torch.equal(rounded, table.bfloat16())
     return alike and abs(kernels.squares([gradient]) / float(gradient.double().square().sum()) - 1) < _ROUNDING
+
+
+def _multiply_alike(kernels: Kernels) -> bool:
+    import torch
+
+    weight, bias, given = torch.randn(64, 48), torch.randn(64), torch.randn(13, 48).bfloat16()
+    if not kernels.can_multiply_int8(weight):
+        return True  # nobody asks for it then
+    found = kernels.int8_linear(given, kernels.int8_weights(weight, bias))
+    return _alike(found, given.float() @ weight.T + bias, _INT8_ROUNDING)
 
 
 def _bend_alike(kernels: Kernels) -> bool:

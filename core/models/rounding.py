@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.models.adapting import is_adapted
 from core.models.attention import short_attention
+from core.models.kernels import ready
 from core.models.unpadded import can_go_unpadded, unpadded, which_handed_on
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def rounded_reading(model: Any, tokens: int = 0) -> Iterator[None]:
             with suppress(ValueError):  # a family with an attention of its own
                 stack.enter_context(short_attention(model))
                 if alone:
-                    stack.enter_context(unpadded(model, handed_on=handed_on))
+                    stack.enter_context(unpadded(model, kernels=ready(), handed_on=handed_on))
             with torch.inference_mode():
                 yield
     finally:

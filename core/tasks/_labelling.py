@@ -12,8 +12,9 @@ from core.models.rounding import autocast_reading, rounded_reading
 from core.spec import TrainSpec, Writing
 from core.tasks._batches import READ_TOGETHER, batches
 from core.tasks._encoded import blocks
+from core.tasks._int8_reading import int8_reading
 from core.tasks._truncation import read
-from core.tasks.base import Asked, ModelKind, Prediction, Task
+from core.tasks.base import Answers, Asked, ModelKind, Prediction, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +47,14 @@ class Labelling(Task):
     @abstractmethod
     def targets(self, rows: "pd.DataFrame", labels: tuple[str, ...]) -> "np.ndarray[Any, Any]":
         """What the loss compares the logits with, a number or a row of numbers for each row."""
+
+    @abstractmethod
+    def probabilities(self, logits: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """Of each label, from logits of shape (rows, labels)."""
+
+    @abstractmethod
+    def margins(self, model: Any, probabilities: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """For each row how far its probabilities are from those of another answer."""
 
     @abstractmethod
     def answers_from(self, model: Any, logits: "np.ndarray[Any, Any]") -> list[Prediction]:
@@ -140,8 +149,24 @@ class Labelling(Task):
     def predict(
         self, model: Any, tokenizer: Any, asked: Sequence[Asked], device: "Device", writing: Writing | None = None
     ) -> list[Prediction]:
-        """The answer to each text. Probabilities are rounded to 1e-6."""
-        return self.answers_from(model, logits_of(model, tokenizer, [str(text) for text in asked], device))
+        """The answer to each text. Probabilities are rounded to 1e-6.
+
+        Many texts are read by products of int8 where that is faster and answers stay the same, see `int8_reading`.
+        """
+        return self.answers_from(model, logits_of(model, tokenizer, [str(text) for text in asked], device, quick=self))
+
+    def answer(
+        self,
+        model: Any,
+        tokenizer: Any,
+        rows: "pd.DataFrame",
+        spec: TrainSpec,
+        device: "Device",
+        tell: Callable[[int, int], None] | None = None,
+    ) -> Answers:
+        """The same of rows that are judged, which are never read by products of int8."""
+        logits = logits_of(model, tokenizer, [str(text) for text in self.asked(rows)], device)
+        return Answers(self.answers_from(model, logits))
 
 
 def tokens_of(model: Any, tokenizer: Any, texts: list[str]) -> list[list[int]]:
@@ -154,26 +179,34 @@ def tokens_of(model: Any, tokenizer: Any, texts: list[str]) -> list[list[int]]:
     return [_one_end(row, model.config.eos_token_id) for row in ids] if model.config.is_encoder_decoder else ids
 
 
-def logits_of(model: Any, tokenizer: Any, texts: list[str], device: "Device") -> "np.ndarray[Any, Any]":
-    """The model's outputs in float32, of shape (texts, labels); computed in order of length, longest first."""
-    import numpy as np
+def logits_of(
+    model: Any, tokenizer: Any, texts: list[str], device: "Device", quick: Labelling | None = None
+) -> "np.ndarray[Any, Any]":
+    """The model's outputs in float32, of shape (texts, labels); computed in order of length, longest first.
 
+    Args:
+        quick: the task, where outputs may be those of `int8_reading`.
+    """
     ids = tokens_of(model, tokenizer, texts)
-    found = np.zeros((len(texts), model.config.num_labels), dtype=np.float32)
     model.eval()
     model.to(device.kind)
     tokens = sum(map(len, ids))
+
+    def read(places: Sequence[int]) -> "np.ndarray[Any, Any]":
+        return _read(model, tokenizer, [ids[place] for place in places], device)
+
     if tokens >= _WORTH_ROUNDING and device.kind == "cpu" and device.precision == "bfloat16":
         # A family that mixes formats says so by an error, and is read as one text is.
         with suppress(RuntimeError, TypeError, ValueError), rounded_reading(model, tokens):
-            return _filled(found, model, tokenizer, ids, device)
+            return int8_reading(quick, model, [*map(len, ids)], read) if quick else read(range(len(ids)))
     with autocast_reading(device):
-        return _filled(found, model, tokenizer, ids, device)
+        return read(range(len(ids)))
 
 
-def _filled(
-    found: "np.ndarray[Any, Any]", model: Any, tokenizer: Any, ids: list[list[int]], device: "Device"
-) -> "np.ndarray[Any, Any]":
+def _read(model: Any, tokenizer: Any, ids: list[list[int]], device: "Device") -> "np.ndarray[Any, Any]":
+    import numpy as np
+
+    found = np.zeros((len(ids), model.config.num_labels), dtype=np.float32)
     for rows in batches([len(row) for row in ids], READ_TOGETHER[device.kind], len(ids)):
         batch = tokenizer.pad({"input_ids": [ids[i] for i in rows]}, return_tensors="pt").to(device.kind)
         found[rows] = model(**batch).logits.float().cpu().numpy()

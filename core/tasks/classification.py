@@ -60,13 +60,28 @@ class Classification(Labelling):
         """The labels."""
         return list(rows["label"])
 
-    def answers_from(self, model: Any, logits: "np.ndarray[Any, Any]") -> list[Prediction]:
-        """The most probable label, by softmax."""
+    def probabilities(self, logits: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """A softmax."""
         from scipy.special import softmax
 
+        found: np.ndarray[Any, Any] = softmax(logits, axis=-1)
+        return found
+
+    def margins(self, model: Any, probabilities: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """How far the most probable label is before the next."""
+        import numpy as np
+
+        if probabilities.shape[1] < 2:
+            return np.ones(len(probabilities))
+        ranked = np.sort(probabilities, axis=1)
+        margins: np.ndarray[Any, Any] = ranked[:, -1] - ranked[:, -2]
+        return margins
+
+    def answers_from(self, model: Any, logits: "np.ndarray[Any, Any]") -> list[Prediction]:
+        """The most probable label."""
         names = [model.config.id2label[i] for i in range(model.config.num_labels)]
         found = []
-        for row in softmax(logits, axis=-1).tolist():
+        for row in self.probabilities(logits).tolist():
             ranked = sorted(zip(names, (round(p, 6) for p in row), strict=True), key=lambda pair: -pair[1])
             found.append(Prediction(ranked[0][0], ranked[0][1], tuple(ranked), (ranked[0][0],)))
         return found

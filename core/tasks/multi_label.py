@@ -62,12 +62,10 @@ class MultiLabel(Labelling):
 
     def finish(self, model: Any, tokenizer: Any, split: "Split", spec: TrainSpec, device: "Device") -> None:
         """Note for each label from which probability on it is given, chosen on the validation rows."""
-        from scipy.special import expit
-
         from core.evaluation.label_sets import thresholds
 
         rows = split.validation.iloc[: self.most_validated]
-        probabilities = expit(logits_of(model, tokenizer, rows["text"].tolist(), device))
+        probabilities = self.probabilities(logits_of(model, tokenizer, rows["text"].tolist(), device))
         chosen = thresholds(probabilities, self.targets(rows, split.labels))
         notes.note(model, thresholds=dict(zip(split.labels, (float(value) for value in chosen), strict=True)))
 
@@ -75,24 +73,37 @@ class MultiLabel(Labelling):
         """The labels of each row with commas between, in order; empty where there are none."""
         return [_said(labels) for labels in rows["labels"]]
 
+    def probabilities(self, logits: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """Of each label by itself."""
+        from scipy.special import expit
+
+        found: np.ndarray[Any, Any] = expit(logits)
+        return found
+
+    def margins(self, model: Any, probabilities: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """How far the label that is nearest to its threshold is from it."""
+        margins: np.ndarray[Any, Any] = abs(probabilities - self._least(model)).min(axis=1)
+        return margins
+
     def answers_from(self, model: Any, logits: "np.ndarray[Any, Any]") -> list[Prediction]:
         """All labels whose probability reaches their threshold, in order.
 
         The confidence is that of the least probable one among them; where there is none, of the most probable label.
         """
-        from scipy.special import expit
-
         names = [model.config.id2label[i] for i in range(model.config.num_labels)]
-        known = notes.notes(model).get("thresholds") or {}
-        least = [known.get(name, _THRESHOLD) for name in names]
-        found = []
-        for row in expit(logits).tolist():
+        least, found = self._least(model), []
+        for row in self.probabilities(logits).tolist():
             given = [i for i, p in enumerate(row) if p >= least[i]]
             ranked = sorted(zip(names, (round(p, 6) for p in row), strict=True), key=lambda pair: -pair[1])
             sure = round(min((row[i] for i in given), default=max(row)), 6)
             labels = tuple(names[i] for i in given)
             found.append(Prediction(_said(labels), sure, tuple(ranked), labels))
         return found
+
+    def _least(self, model: Any) -> list[float]:
+        """From which probability on each label is given."""
+        known = notes.notes(model).get("thresholds") or {}
+        return [known.get(name, _THRESHOLD) for name in self.labels(model)]
 
     def simple_answers(self, split: "Split", rows: "pd.DataFrame", spec: TrainSpec) -> dict[str, Answers]:
         """The labels that most texts have, and TF-IDF with a logistic regression for each label."""

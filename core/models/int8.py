@@ -1,0 +1,43 @@
+"""Linear layers that multiply int8, to read many texts with: on a processor that can, twice as fast as bfloat16."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from core.models.kernels import Kernels
+
+
+@contextmanager
+def int8_products(model: Any, kernels: "Kernels") -> Iterator[bool]:
+    """While this lasts, linear layers of the model's layers multiply int8; what they take and give is in bfloat16.
+
+    Gives whether there are any. Its head stays as it is, and so do all weights.
+    """
+    from torch.nn import Linear
+
+    from core.models.adapting import layer_stacks
+
+    changed: list[Any] = []
+    try:
+        for stack in layer_stacks(model):
+            for module in model.get_submodule(stack).modules():
+                alone = type(module) is Linear and "forward" not in vars(module)
+                if alone and kernels.can_multiply_int8(module.weight):
+                    vars(module)["forward"] = _product(module, kernels)
+                    changed.append(module)
+        yield bool(changed)
+    finally:
+        for module in changed:
+            del module.forward
+
+
+def _product(module: Any, kernels: "Kernels") -> "Callable[[Tensor], Tensor]":
+    weights = kernels.int8_weights(module.weight, module.bias)
+
+    def forward(given: "Tensor") -> "Tensor":
+        return kernels.int8_linear(given, weights)
+
+    return forward
