@@ -270,14 +270,26 @@ typedef struct {
     int64_t token, head;
 } Laid;
 
-/* Texts that stand one behind another, each with so many tokens; the longest has `longest`. */
+/* Texts that stand one behind another, each with so many tokens; the longest has `longest`.
+ *
+ * asking: of each text only so many tokens, the first, ask what others hold: the rest finds zeros. All do where it is 0. */
 typedef struct {
     const int64_t *begins, *lengths;
     int64_t count;
-    int longest, heads, dim;
+    int longest, heads, dim, asking;
     float scale;
     float *room; /* for each thread, 5 times (longest, dim) and twice (longest, longest), longest filled up to 32 */
 } Texts;
+
+INLINE int asking(const Texts *texts, int tokens) {
+    return texts->asking && texts->asking < tokens ? texts->asking : tokens;
+}
+
+/* Zeros for a head of the tokens behind those that ask. */
+INLINE void silent(void *found, int64_t begin, int64_t token, int asked, int tokens, int dim, int exact) {
+    int wide = exact ? 4 : 2;
+    for (int i = asked; i < tokens; i++) memset((char *)found + (begin + i * token) * wide, 0, (size_t)(wide * dim));
+}
 
 /* The room of a thread, by its number. */
 INLINE float *own_room(const Texts *texts, int number) {
@@ -300,16 +312,18 @@ INLINE void attended(const Laid *laid, const Texts *texts, void *found, int64_t 
     int heads = texts->heads, dim = texts->dim, most = filled(texts->longest, WIDE) * dim;
     float *query = room, *key = query + most, *value = key + most, *sum = value + most, *shares = sum + most;
     int64_t begin = texts->begins[pair / heads], head = pair % heads;
-    int tokens = (int)texts->lengths[pair / heads], rows = filled(tokens, 4), seen = filled(tokens, WIDE);
+    int tokens = (int)texts->lengths[pair / heads], asked = asking(texts, tokens);
+    int rows = filled(asked, 4), seen = filled(tokens, WIDE);
     const Laid *q = laid, *k = laid + 1, *v = laid + 2;
-    taken(q->first, begin * q->token + head * q->head, q->token, tokens, rows, dim, query, exact);
+    taken(q->first, begin * q->token + head * q->head, q->token, asked, rows, dim, query, exact);
     taken(k->first, begin * k->token + head * k->head, k->token, tokens, seen, dim, sum, exact);
     taken(v->first, begin * v->token + head * v->head, v->token, tokens, tokens, dim, value, exact);
     turned(sum, seen, dim, key);
     product(rows, seen, dim, query, dim, 1, key, seen, shares, seen);
     softmax(shares, rows, seen, tokens, texts->scale);
     product(rows, dim, tokens, shares, seen, 1, value, dim, sum, dim);
-    laid_back(sum, found, (begin * heads + head) * dim, (int64_t)heads * dim, tokens, dim, 1.0f, exact);
+    laid_back(sum, found, (begin * heads + head) * dim, (int64_t)heads * dim, asked, dim, 1.0f, exact);
+    silent(found, (begin * heads + head) * dim, (int64_t)heads * dim, asked, tokens, dim, exact);
 }
 
 INLINE void attended_back(const Laid *laid, const Texts *texts, const void *wanted, void *const *found, int64_t pair,
@@ -319,20 +333,21 @@ INLINE void attended_back(const Laid *laid, const Texts *texts, const void *want
     float *shares = sum + most, *change = shares + longest * longest;
     int64_t begin = texts->begins[pair / heads], head = pair % heads, token = (int64_t)heads * dim;
     int64_t own = begin * token + head * dim;
-    int tokens = (int)texts->lengths[pair / heads], rows = filled(tokens, 4), seen = filled(tokens, WIDE);
+    int tokens = (int)texts->lengths[pair / heads], asked = asking(texts, tokens);
+    int rows = filled(asked, 4), every = filled(tokens, 4), seen = filled(tokens, WIDE);
     const Laid *q = laid, *k = laid + 1, *v = laid + 2;
-    taken(q->first, begin * q->token + head * q->head, q->token, tokens, rows, dim, query, exact);
+    taken(q->first, begin * q->token + head * q->head, q->token, asked, rows, dim, query, exact);
     taken(k->first, begin * k->token + head * k->head, k->token, tokens, seen, dim, key, exact);
     turned(key, seen, dim, across);
     product(rows, seen, dim, query, dim, 1, across, seen, shares, seen);
     softmax(shares, rows, seen, tokens, texts->scale);
     taken(v->first, begin * v->token + head * v->head, v->token, tokens, seen, dim, sum, exact);
     turned(sum, seen, dim, across);
-    taken(wanted, own, token, tokens, rows, dim, slope, exact);
+    taken(wanted, own, token, asked, rows, dim, slope, exact);
     product(rows, seen, dim, slope, dim, 1, across, seen, change, seen);
-    product(rows, dim, tokens, shares, 1, seen, slope, dim, sum, dim);
+    product(every, dim, asked, shares, 1, seen, slope, dim, sum, dim);
     laid_back(sum, found[2], own, token, tokens, dim, 1.0f, exact);
-    for (int i = 0; i < tokens; i++) {
+    for (int i = 0; i < asked; i++) {
         float *share = shares + i * seen, *to = change + i * seen, sums[WIDE] = {0};
         for (int j = 0; j < seen; j += WIDE)
             for (int lane = 0; lane < WIDE; lane++) sums[lane] += share[j + lane] * to[j + lane];
@@ -342,8 +357,9 @@ INLINE void attended_back(const Laid *laid, const Texts *texts, const void *want
             for (int lane = 0; lane < WIDE; lane++) to[j + lane] = share[j + lane] * (to[j + lane] - usual);
     }
     product(rows, dim, tokens, change, seen, 1, key, dim, sum, dim);
-    laid_back(sum, found[0], own, token, tokens, dim, texts->scale, exact);
-    product(rows, dim, tokens, change, 1, seen, query, dim, sum, dim);
+    laid_back(sum, found[0], own, token, asked, dim, texts->scale, exact);
+    silent(found[0], own, token, asked, tokens, dim, exact);
+    product(every, dim, asked, change, 1, seen, query, dim, sum, dim);
     laid_back(sum, found[1], own, token, tokens, dim, texts->scale, exact);
 }
 
@@ -472,12 +488,13 @@ INLINE void rounded_pairs(const float *first, const float *second, int count, Pa
 
 INLINE void paired_attended(const Laid *laid, const Texts *texts, uint16_t *found, int64_t pair, float *room) {
     int heads = texts->heads, dim = texts->dim, longest = filled(texts->longest, 2 * WIDE), most = longest * dim / 2;
-    int tokens = (int)texts->lengths[pair / heads], rows = filled(tokens, ROWS), seen = filled(tokens, WIDE);
+    int tokens = (int)texts->lengths[pair / heads], asked = asking(texts, tokens);
+    int rows = filled(asked, ROWS), seen = filled(tokens, WIDE);
     int64_t begin = texts->begins[pair / heads], head = pair % heads;
     Pair *query = (Pair *)room, *key = query + most, *value = key + most, *shares = value + most;
     float *scores = (float *)(shares + ROWS * longest), *sums = scores + ROWS * longest;
     float wholes[ROWS];
-    as_rows(head_of(laid, begin, head, tokens, dim), rows, query);
+    as_rows(head_of(laid, begin, head, asked, dim), rows, query);
     as_columns(head_of(laid + 1, begin, head, tokens, dim), seen, key);
     along_tokens(head_of(laid + 2, begin, head, tokens, dim), seen, value);
     for (int row = 0; row < rows; row += ROWS) {
@@ -485,19 +502,21 @@ INLINE void paired_attended(const Laid *laid, const Texts *texts, uint16_t *foun
         powers(scores, seen, tokens, texts->scale, wholes);
         rounded_row(scores, ROWS * seen, (uint16_t *)shares);
         paired(dim, (tokens + 1) / 2, shares, seen / 2, 1, value, dim, sums, dim);
-        for (int i = 0; i < ROWS && row + i < tokens; i++) {
+        for (int i = 0; i < ROWS && row + i < asked; i++) {
             const __m512 whole = _mm512_set1_ps(wholes[i]);
             for (int d = i * dim; d < (i + 1) * dim; d += WIDE)
                 _mm512_storeu_ps(sums + d, _mm512_mul_ps(_mm512_loadu_ps(sums + d), whole));
             rounded_row(sums + i * dim, dim, found + ((begin + row + i) * heads + head) * dim);
         }
     }
+    silent(found, (begin * heads + head) * dim, (int64_t)heads * dim, asked, tokens, dim, 0);
 }
 
 INLINE void paired_back(const Laid *laid, const Texts *texts, const uint16_t *wanted, void *const *found, int64_t pair,
                         float *room) {
     int heads = texts->heads, dim = texts->dim, longest = filled(texts->longest, 2 * WIDE), most = longest * dim / 2;
-    int tokens = (int)texts->lengths[pair / heads], rows = filled(tokens, ROWS), seen = filled(tokens, WIDE);
+    int tokens = (int)texts->lengths[pair / heads], many = asking(texts, tokens);
+    int rows = filled(many, ROWS), seen = filled(tokens, WIDE);
     int64_t begin = texts->begins[pair / heads], head = pair % heads, token = (int64_t)heads * dim;
     int64_t own = begin * token + head * dim;
     Pair *query = (Pair *)room, *key = query + most, *value = key + most, *slope = value + most;
@@ -505,8 +524,8 @@ INLINE void paired_back(const Laid *laid, const Texts *texts, const uint16_t *wa
     Pair *shares = changed + ROWS * longest / 2, *changes = shares + longest * longest / 2;
     float *share = (float *)(changes + longest * longest / 2), *change = share + ROWS * longest;
     float *sums = change + ROWS * longest, wholes[ROWS];
-    Head asked = head_of(laid, begin, head, tokens, dim), looked_at = head_of(laid + 1, begin, head, tokens, dim);
-    Head given = {wanted + own, token, tokens, dim};
+    Head asked = head_of(laid, begin, head, many, dim), looked_at = head_of(laid + 1, begin, head, tokens, dim);
+    Head given = {wanted + own, token, many, dim};
     as_rows(asked, rows, query);
     as_columns(looked_at, seen, key);
     as_columns(head_of(laid + 2, begin, head, tokens, dim), seen, value);
@@ -540,10 +559,11 @@ INLINE void paired_back(const Laid *laid, const Texts *texts, const uint16_t *wa
         }
         rounded_row(change, ROWS * seen, (uint16_t *)changed);
         paired(dim, (tokens + 1) / 2, changed, seen / 2, 1, keys, dim, sums, dim);
-        int some = tokens - row < ROWS ? tokens - row : ROWS;
+        int some = many - row < ROWS ? many - row : ROWS;
         laid_back(sums, found[0], own + row * token, token, some, dim, texts->scale, 0);
     }
-    for (int row = 0; row < rows; row += ROWS) {
+    silent(found[0], own, token, many, tokens, dim, 0);
+    for (int row = 0; row < tokens; row += ROWS) {
         int some = tokens - row < ROWS ? tokens - row : ROWS;
         paired(dim, rows / 2, changes + row, 1, seen, queries, dim, sums, dim);
         laid_back(sums, found[1], own + row * token, token, some, dim, texts->scale, 0);

@@ -63,7 +63,7 @@ class _Laid(ctypes.Structure):
 class _Texts(ctypes.Structure):
     _fields_ = (
         ("begins", _POINTER), ("lengths", _POINTER), ("count", _LONG), ("longest", _INT), ("heads", _INT),
-        ("dim", _INT), ("scale", _FLOAT), ("room", _POINTER),
+        ("dim", _INT), ("asking", _INT), ("scale", _FLOAT), ("room", _POINTER),
     )  # fmt: skip
 
 
@@ -261,7 +261,7 @@ class Kernels:
         return found
 
     def attention(self, parts: "Sequence[Tensor]", begins: "Tensor", lengths: "Tensor", longest: int, scale: float,
-                  found: "Tensor") -> None:  # fmt: skip
+                  found: "Tensor", asking: int = 0) -> None:  # fmt: skip
         """Attention within each text of a long row.
 
         Args:
@@ -270,15 +270,16 @@ class Kernels:
             longest: of the lengths.
             scale: of the products of queries and keys.
             found: of shape (tokens * heads, numbers), where the attention of these texts is written.
+            asking: tokens of a text, the first, that attend; the others find zeros. All do where it is 0.
         """
-        laid, texts, room = self._given(parts, begins, lengths, longest, scale)
+        laid, texts, room = self._given(parts, begins, lengths, longest, scale, asking)
         self._named("attention", found)(laid, ctypes.byref(texts), found.data_ptr(), self._threads())
         del room  # it had to be there until now
 
     def attention_back(self, parts: "Sequence[Tensor]", begins: "Tensor", lengths: "Tensor", longest: int,
-                       scale: float, wanted: "Tensor", found: "Sequence[Tensor]") -> None:  # fmt: skip
+                       scale: float, wanted: "Tensor", found: "Sequence[Tensor]", asking: int = 0) -> None:  # fmt: skip
         """From the gradient of `attention`, of shape (tokens * heads, numbers), to those of its parts, alike."""
-        laid, texts, room = self._given(parts, begins, lengths, longest, scale)
+        laid, texts, room = self._given(parts, begins, lengths, longest, scale, asking)
         into = (_POINTER * 3)(*(each.data_ptr() for each in found))
         back = self._named("attention_back", wanted)
         back(laid, ctypes.byref(texts), wanted.data_ptr(), into, self._threads())
@@ -324,7 +325,7 @@ class Kernels:
         return found.view(*given.shape[:-1], outer)
 
     def _given(
-        self, parts: "Sequence[Tensor]", begins: "Tensor", lengths: "Tensor", longest: int, scale: float
+        self, parts: "Sequence[Tensor]", begins: "Tensor", lengths: "Tensor", longest: int, scale: float, asking: int
     ) -> tuple[Any, _Texts, "Tensor"]:
         import torch
 
@@ -333,7 +334,7 @@ class Kernels:
         room = torch.empty(self._threads() * filled * (5 * dim + 2 * filled))
         laid = (_Laid * 3)(*(_Laid(each.data_ptr(), each.stride(2), each.stride(1)) for each in parts))
         places = (begins.data_ptr(), lengths.data_ptr(), len(begins))
-        return laid, _Texts(*places, longest, heads, dim, scale, room.data_ptr()), room
+        return laid, _Texts(*places, longest, heads, dim, asking, scale, room.data_ptr()), room
 
     def _named(self, name: str, values: "Tensor") -> Any:
         return getattr(self._library, name + ("16" if values.dtype == self._half else "32"))

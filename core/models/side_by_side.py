@@ -121,7 +121,8 @@ def _function() -> Any:
             kept: list[Any] = []
             few = short(rows, parts, causal)
             if few:
-                rows.kernels.attention(parts, few.begins, few.lengths, few.longest, scaling, found)
+                laid_out = (few.begins, few.lengths, few.longest, scaling)
+                rows.kernels.attention(parts, *laid_out, found, rows.asking)
                 kept += parts
             more = rows.laid(heads, key_heads, causal=causal, after=few.groups if few else 0)
             if more:
@@ -136,7 +137,7 @@ def _function() -> Any:
                 kept += [queries, keys, values, shares]
             ctx.save_for_backward(*kept)
             ctx.rows, ctx.few, ctx.more, ctx.scaling = rows, few, more, scaling
-            ctx.heads, ctx.key_heads = heads, key_heads
+            ctx.heads, ctx.key_heads, ctx.asking = heads, key_heads, rows.asking
             return found.view(1, rows.tokens, heads, -1)
 
         @staticmethod
@@ -148,7 +149,8 @@ def _function() -> Any:
             to_value = long_row(wanted, key_heads, rows, kept[2].shape[-1])
             if few:
                 into = (to_query, to_key, to_value)
-                rows.kernels.attention_back(kept[:3], few.begins, few.lengths, few.longest, ctx.scaling, wanted, into)
+                laid_out = (few.begins, few.lengths, few.longest, ctx.scaling)
+                rows.kernels.attention_back(kept[:3], *laid_out, wanted, into, ctx.asking)
                 del kept[:3]
             for laid, begin in ctx.more:
                 queries, keys, values, shares = kept[:4]

@@ -54,12 +54,13 @@ class Rows:
         longest: tokens of the longest row.
         groups: rows for attention, in their order in the long row, behind what is shared.
         kernels: with which attention of short rows is computed, if there are any.
+        asking: tokens of each row, the first, whose attention is wanted now; 0 for all. Kernels compute no other.
     """
 
     def __init__(self, mask: "Tensor", shared: int = 0, kernels: "Kernels | None" = None) -> None:
         import torch
 
-        self.kernels = kernels
+        self.kernels, self.asking = kernels, 0
         self.count, self.shared, own = len(mask), shared, mask[:, shared:]
         self._shape = tuple(own.shape)
         kept, lengths = own.bool(), own.sum(1)
@@ -254,6 +255,7 @@ def unpadded(
         rows = getattr(_now, "rows", None)
         if rows is None:
             return None
+        rows.asking = 1 if handed_on == "first" and module is layers[-1] else 0
         if module is layers[0]:
             given = (rows.together(given[0]), *given[1:])
         turned = named.get("position_embeddings")

@@ -154,11 +154,31 @@ def test_they_say_what_they_do_not_know(given, compiled):
     assert not compiled.can_attend(*(part[..., ::2] for part in parts_of(rows, **(usual | {"dim": 64}))))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("asking", [1, 6])
+@pytest.mark.parametrize("dim", [16, 32])
+def test_tokens_that_do_not_ask_find_nothing_and_change_nothing(dim, asking, dtype, attending, monkeypatch):
+    monkeypatch.setattr(attending, "longest", lambda values: 256)
+    rows = long_rows((3, 18, 33, 100, 6), attending)
+    parts, begins = parts_of(rows, 2, dim, dtype), rows.short(256).begins
+    asks = torch.zeros(rows.tokens, dtype=torch.bool)
+    for begin, length in zip(begins.tolist(), rows.short(256).lengths.tolist(), strict=True):
+        asks[begin : begin + min(asking, length)] = True
+    slope = torch.randn(1, rows.tokens, 2, dim).to(dtype) * asks.view(1, -1, 1, 1)
+    found = []
+    for rows.asking in (0, asking):
+        attended_to = attended(rows, *parts, 0.3, causal=False)
+        found.append((attended_to * asks.view(1, -1, 1, 1), *torch.autograd.grad(attended_to, parts, slope)))
+    assert not attended_to[0, : rows.used][~asks[: rows.used]].any()
+    for one, other in zip(*found, strict=True):
+        assert one.isfinite().all()
+        near(other, one, dtype)
+
+
 def test_how_long_texts_may_be_depends_on_the_processor(attending, compiled):
     half, whole = torch.ones(1).bfloat16(), torch.ones(1)
     assert attending.longest(whole) > 1024
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    assert attending.longest(half) == (1024 if attending is compiled and "avx512_bf16" in flags else 128)
+    assert attending.longest(half) == (1024 if attending is compiled and PAIRS_ARE_MULTIPLIED else 128)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -197,6 +217,61 @@ def test_no_result_depends_on_the_number_of_threads(dtype, attending, threads):
     for one, two, three in zip(*found, strict=True):
         assert torch.equal(one, two)
         assert torch.equal(one, three)
+
+
+# ---- products of int8 ----
+
+CURVES = {
+    "even": lambda values: values,
+    "bent": gelu,
+    "below 0": lambda values: -values.abs() - 1,
+    "above 0": lambda values: values.abs() + 3,
+    "one far out": lambda values: values.index_fill(1, torch.tensor([0]), 20.0),
+    "nothing": torch.zeros_like,
+}
+
+
+@pytest.fixture
+def multiplying(compiled):
+    if not compiled.can_multiply_int8(torch.zeros(32, 16)):
+        pytest.skip("this processor does not multiply int8")
+    return compiled
+
+
+@pytest.mark.parametrize("curve", CURVES.values(), ids=CURVES)
+@pytest.mark.parametrize(("tokens", "inner", "outer"), [(1, 16, 32), (13, 48, 64), (8, 1536, 32), (200, 128, 96)])
+def test_a_product_of_int8_is_that_of_what_was_rounded(tokens, inner, outer, curve, multiplying):
+    torch.manual_seed(5)
+    given = curve(torch.randn(tokens, inner)).bfloat16()
+    weight, bias = torch.randn(outer, inner) * torch.rand(outer, 1), torch.randn(outer)
+    weight[3] = 0
+    found = multiplying.int8_linear(given.view(1, tokens, inner), multiplying.int8_weights(weight, bias))
+    assert (found.shape, found.dtype) == ((1, tokens, outer), torch.bfloat16)
+    steps = weight.abs().amax(1, keepdim=True).clamp(min=1e-30) / 127
+    low, high = given.float().amin(1, keepdim=True).clamp(max=0), given.float().amax(1, keepdim=True).clamp(min=0)
+    each = ((high - low) / 255).clamp(min=1e-30)
+    wanted = ((given.float() / each).round() * each).double() @ ((weight / steps).round() * steps).double().T + bias
+    # But for what is rounded to one step more or less, at the ends and halfway.
+    step = each.double() * weight.abs().double().amax(1)
+    assert ((found[0].double() - wanted).abs() <= 2**-8 * wanted.abs() + 8 * step + 1e-6).all()
+
+
+def test_layers_without_a_bias_and_other_shapes(multiplying):
+    weight, given = torch.randn(32, 16), torch.randn(4, 16).bfloat16()
+    found = multiplying.int8_linear(given[::2], multiplying.int8_weights(weight, None))
+    torch.testing.assert_close(found.float(), given[::2].float() @ weight.T, rtol=0.02, atol=0.1)
+    assert not multiplying.can_multiply_int8(torch.zeros(33, 16))
+    assert not multiplying.can_multiply_int8(torch.zeros(32, 20))
+
+
+def test_no_product_of_int8_depends_on_the_number_of_threads(multiplying, threads):
+    given, weights = torch.randn(301, 64).bfloat16(), multiplying.int8_weights(torch.randn(96, 64), torch.randn(96))
+    found = []
+    for many in (1, 2, 3):
+        threads(many)
+        found.append(multiplying.int8_linear(given, weights))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
 
 
 # ---- dropout ----
@@ -472,6 +547,18 @@ def test_what_does_not_compile_or_lacks_a_function_is_not_used(source, monkeypat
     assert not Path(folder.name).exists()
 
 
+_FLAGS = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+PAIRS_ARE_MULTIPLIED = "avx512_bf16" in _FLAGS and "avx512_vnni" in _FLAGS
+OF_THIS_PROCESSOR = [
+    ("scores[j] = -1e30f", "scores[j] = 0"),
+    ("9.999991909e-1f", "9.0e-1f"),
+    ("_mm512_set1_ps(wholes[i]);\n            for", "_mm512_set1_ps(1);\n            for"),
+    ("(tokens + 1) / 2, changed", "tokens / 2, changed"),
+    ("128 * all->sums", "127 * all->sums"),
+    ("all->zeros[row + i]", "0"),
+]
+
+
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
@@ -483,6 +570,7 @@ def test_what_does_not_compile_or_lacks_a_function_is_not_used(source, monkeypat
         ("sum += widened(given[i]) * widened(given[i])", "sum += widened(given[i])"),
         ("share[j + lane] * (to[j + lane] - usual)", "share[j + lane] * to[j + lane]"),
         ("scores[j] = -3e38f", "scores[j] = 0"),
+        *((right, wrong) for right, wrong in OF_THIS_PROCESSOR if PAIRS_ARE_MULTIPLIED),
     ],
 )
 def test_what_computes_something_else_is_not_used(right, wrong, monkeypatch, tmp_path, compiled):

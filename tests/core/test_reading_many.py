@@ -55,6 +55,6 @@ def test_a_model_that_refuses_rounded_weights_is_read_as_few_texts_are(model, mo
 
 
 def test_what_is_wrong_in_every_format_is_said(model, monkeypatch):
-    monkeypatch.setattr(_labelling, "_filled", lambda *given: (_ for _ in ()).throw(RuntimeError("not enough memory")))
+    monkeypatch.setattr(_labelling, "_read", lambda *given: (_ for _ in ()).throw(RuntimeError("not enough memory")))
     with pytest.raises(RuntimeError, match="memory"):
         logits_of(model, tiny.tokenizer(), TEXTS, ROUNDED)
