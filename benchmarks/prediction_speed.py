@@ -1,9 +1,9 @@
 """Answers of a classifier to many texts, against `pipeline("text-classification")`: its defaults, and batches of 32.
 
-The three take turns in one process on the same fine-tuned MiniLM and the docstrings of the installed libraries. Quote
+The three take turns in one process on the same fine-tuned MiniLM and other docstrings of the installed libraries. Quote
 the median ratio: machines are noisy.
 
-    python -m benchmarks.prediction_speed [--rows 400] [--turns 3]
+    python -m benchmarks.prediction_speed [--rows 400] [--learned 800] [--turns 3]
 """
 
 import argparse
@@ -11,64 +11,55 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING
 
 from benchmarks.docstrings import LIBRARIES, table
+from benchmarks.training_speed import ours
 from benchmarks.turns import Result, compare
+from core.data.preparing import prepare
 from core.quiet import quiet_libraries
+from core.spec import DataChoice, build
 from core.tasks.base import find
+from core.training import checkpoints
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LONGEST = 256  # tokens of a text
 
 
-def classifier(folder: Path, texts: list[str], labels: list[str]) -> tuple[Any, Any]:
-    """MiniLM with a head of these labels, fitted on its features of the first texts, so that answers mean something."""
-    import torch
-    from sklearn.linear_model import LogisticRegression
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+def classifier(rows: "pd.DataFrame", home: Path) -> Path:
+    """Where MiniLM was saved that learned from these docstrings twice."""
+    from core.settings import Limits
 
-    from core.models.catalogue import STARTERS
-
-    start = STARTERS["minilm"].folder()
-    tokenizer = AutoTokenizer.from_pretrained(start, model_max_length=256)
-    names = sorted(set(labels))
-    model = AutoModelForSequenceClassification.from_pretrained(
-        start,
-        num_labels=len(names),
-        id2label=dict(enumerate(names)),
-        label2id={name: i for i, name in enumerate(names)},
-    ).eval()
-    with torch.inference_mode():
-        given = tokenizer(texts[:160], truncation=True, padding=True, return_tensors="pt")
-        features = model.bert(**given).pooler_output.numpy()
-    fitted = LogisticRegression(max_iter=1000).fit(features, labels[:160])
-    with torch.no_grad():
-        model.classifier.weight.copy_(torch.tensor(fitted.coef_))
-        model.classifier.bias.copy_(torch.tensor(fitted.intercept_))
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return model, tokenizer
+    data = DataChoice(table="0" * 64, columns={"text": "text", "label": "label"})
+    split = prepare(rows, data.columns, validation_fraction=0.1, test_fraction=0.0, seed=42, limits=Limits())
+    ours(split, build(data=data, learning_rate=2e-4, epochs=2, max_length=_LONGEST, batch_size=16, seed=42), home)
+    best = checkpoints.best(home)
+    assert best is not None
+    return best
 
 
 def main() -> None:
     """Answer in turn, print rows a second, the ratios and how often answers are right and alike."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--rows", type=int, default=400)
+    flags.add_argument("--learned", type=int, default=800, help="rows that the model learns from before")
     flags.add_argument("--turns", type=int, default=3)
     given = flags.parse_args()
     quiet_libraries()
     from transformers import pipeline
 
     from core.device import detect
-    from core.models import kernels
 
-    kernels.begin()
     device, task = detect(), find("classification")
-    rows = table(-(-(given.rows + 160) // len(LIBRARIES)))
-    texts, labels = rows["text"].tolist(), rows["label"].tolist()
-    with tempfile.TemporaryDirectory() as folder:
-        classifier(Path(folder), texts, labels)
-        texts, labels = texts[160:], labels[160:]
-        ask = pipeline("text-classification", model=folder, tokenizer=folder, device=device.kind)
-        model, tokenizer = task.reload(Path(folder))
+    rows = table(-(-(given.rows + given.learned) // len(LIBRARIES)))
+    texts, labels = (rows[name].tolist()[given.learned :] for name in ("text", "label"))
+    with tempfile.TemporaryDirectory() as home:
+        folder = classifier(rows[: given.learned], Path(home))
+        ask = pipeline("text-classification", model=str(folder), tokenizer=str(folder), device=device.kind)
+        ask.tokenizer.model_max_length = _LONGEST
+        model, tokenizer = task.reload(folder)
         ways: dict[str, Callable[[], list[str]]] = {
             "defaults": lambda: [found["label"] for found in ask(texts, truncation=True)],
             "batches": lambda: [found["label"] for found in ask(texts, truncation=True, batch_size=32)],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from core.models.kernels import Kernels
+    from core.models.kernels import Int8Rows, Kernels
 
 
 @contextmanager
@@ -21,12 +21,13 @@ def int8_products(model: Any, kernels: "Kernels") -> Iterator[bool]:
     from core.models.adapting import layer_stacks
 
     changed: list[Any] = []
+    last = _Last(kernels)
     try:
         for stack in layer_stacks(model):
             for module in model.get_submodule(stack).modules():
                 alone = type(module) is Linear and "forward" not in vars(module)
                 if alone and kernels.can_multiply_int8(module.weight):
-                    vars(module)["forward"] = _product(module, kernels)
+                    vars(module)["forward"] = _product(module, kernels, last)
                     changed.append(module)
         yield bool(changed)
     finally:
@@ -34,10 +35,25 @@ def int8_products(model: Any, kernels: "Kernels") -> Iterator[bool]:
             del module.forward
 
 
-def _product(module: Any, kernels: "Kernels") -> "Callable[[Tensor], Tensor]":
+class _Last:
+    """The tokens that were rounded last: queries, keys and values come from the same."""
+
+    def __init__(self, kernels: "Kernels") -> None:
+        self._kernels = kernels
+        self._given: Any = None
+        self._rows: Any = None
+
+    def rows(self, given: "Tensor") -> "Int8Rows":
+        if given is not self._given:
+            self._given, self._rows = given, self._kernels.int8_rows(given)
+        rows: Int8Rows = self._rows
+        return rows
+
+
+def _product(module: Any, kernels: "Kernels", last: _Last) -> "Callable[[Tensor], Tensor]":
     weights = kernels.int8_weights(module.weight, module.bias)
 
     def forward(given: "Tensor") -> "Tensor":
-        return kernels.int8_linear(given, weights)
+        return kernels.int8_linear(last.rows(given), weights)
 
     return forward

@@ -95,6 +95,28 @@ class Int8Weights:
 
 
 @dataclass(frozen=True)
+class Int8Rows:
+    """Tokens as int8 (`Kernels.int8_rows`).
+
+    Attributes:
+        shape: of the tokens, (…, inner).
+        whole: of shape (tokens, inner), with room for a multiple of 8 tokens.
+        scales, zeros, sums: of shape (tokens,): for each how far one number is from the next, which stands for 0, and
+            their sum.
+    """
+
+    shape: "torch.Size"
+    whole: "Tensor"
+    scales: "Tensor"
+    zeros: "Tensor"
+    sums: "Tensor"
+
+    def places(self) -> tuple[int, ...]:
+        """Where these are in memory."""
+        return tuple(each.data_ptr() for each in (self.whole, self.scales, self.zeros, self.sums))
+
+
+@dataclass(frozen=True)
 class Step:
     """A step of AdamW.
 
@@ -301,28 +323,32 @@ class Kernels:
         added = torch.zeros(outer) if bias is None else bias.detach().float().contiguous()
         return Int8Weights(laid, whole.sum(1).to(torch.int32), widths, added)
 
-    def int8_linear(self, given: "Tensor", weights: Int8Weights) -> "Tensor":
-        """A linear layer that multiplies int8: each token is rounded with a scale of its own, sums are exact.
+    def int8_rows(self, given: "Tensor") -> "Int8Rows":
+        """Tokens of shape (…, inner), in bfloat16, each rounded to int8 with a scale and a zero of its own.
 
         Source: vector-wise quantization (Dettmers et al., 2022, section 2), without outliers apart.
-
-        Args:
-            given: of shape (…, inner), in bfloat16.
         """
         import torch
 
-        flat, outer = given.reshape(-1, given.shape[-1]).contiguous(), len(weights.widths)
+        flat = given.reshape(-1, given.shape[-1]).contiguous()
         tokens, inner = flat.shape
         whole = torch.empty(-(-tokens // _INT8_ROWS) * _INT8_ROWS, inner, dtype=torch.int8)
         scales, zeros, sums = torch.empty(tokens), *(torch.empty(tokens, dtype=torch.int32) for _ in range(2))
-        found = flat.new_empty(tokens, outer)
-        many = self._threads()
-        places = tuple(each.data_ptr() for each in (whole, scales, zeros, sums))
-        self._library.int8_rows16(flat.data_ptr(), tokens, inner, *places, many)
+        found = Int8Rows(given.shape, whole, scales, zeros, sums)
+        self._library.int8_rows16(flat.data_ptr(), tokens, inner, *found.places(), self._threads())
+        return found
+
+    def int8_linear(self, given: "Int8Rows", weights: Int8Weights) -> "Tensor":
+        """A linear layer that multiplies int8: from tokens of shape (…, inner) to (…, outer), in bfloat16."""
+        import torch
+
+        (*shape, inner), outer = given.shape, len(weights.widths)
+        found = torch.empty(*shape, outer, dtype=self._half)
         laid = (weights.laid, weights.columns, weights.widths, weights.added)
-        product = _Int8(*places, *(each.data_ptr() for each in laid), found.data_ptr(), tokens, inner, outer)
-        self._library.int8_product16(ctypes.byref(product), many)
-        return found.view(*given.shape[:-1], outer)
+        places = (*given.places(), *(each.data_ptr() for each in laid), found.data_ptr())
+        product = _Int8(*places, len(given.scales), inner, outer)
+        self._library.int8_product16(ctypes.byref(product), self._threads())
+        return found
 
     def _given(
         self, parts: "Sequence[Tensor]", begins: "Tensor", lengths: "Tensor", longest: int, scale: float, asking: int
@@ -457,7 +483,7 @@ def _multiply_alike(kernels: Kernels) -> bool:
     weight, bias, given = torch.randn(64, 48), torch.randn(64), torch.randn(13, 48).bfloat16()
     if not kernels.can_multiply_int8(weight):
         return True  # nobody asks for it then
-    found = kernels.int8_linear(given, kernels.int8_weights(weight, bias))
+    found = kernels.int8_linear(kernels.int8_rows(given), kernels.int8_weights(weight, bias))
     return _alike(found, given.float() @ weight.T + bias, _INT8_ROUNDING)
 
 

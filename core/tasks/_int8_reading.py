@@ -44,13 +44,12 @@ def int8_reading(
     usual = read(tried)
     with int8_products(model, kernels) as some:
         shift = abs(task.probabilities(read(tried)) - task.probabilities(usual)).max(axis=1).mean() if some else np.inf
-        if shift <= _FAR:
-            found = read(everything)
-    if not shift <= _FAR:
-        return read(everything)
-    (unclear,) = (task.margins(model, task.probabilities(found)) < _CLEAR * shift).nonzero()
-    found[tried] = usual
-    again = sorted({*unclear.tolist()} - {*tried})
+        rest = [place for place in everything if place not in {*tried}] if shift <= _FAR else []
+        quick = read(rest) if rest else usual[:0]
+    found = np.empty((len(lengths), usual.shape[1]), dtype=usual.dtype)
+    found[tried], found[rest] = usual, quick
+    clear = task.margins(model, task.probabilities(quick)) >= _CLEAR * shift
+    again = sorted({*everything} - {*tried} - {place for place, sure in zip(rest, clear, strict=True) if sure})
     if again:
         found[again] = read(again)
     return found

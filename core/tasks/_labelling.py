@@ -10,7 +10,7 @@ from core.errors import UserError
 from core.models import notes
 from core.models.rounding import autocast_reading, rounded_reading
 from core.spec import TrainSpec, Writing
-from core.tasks._batches import READ_TOGETHER, batches
+from core.tasks._batches import READ_TOGETHER, batches, padded
 from core.tasks._encoded import blocks
 from core.tasks._int8_reading import int8_reading
 from core.tasks._truncation import read
@@ -208,8 +208,9 @@ def _read(model: Any, tokenizer: Any, ids: list[list[int]], device: "Device") ->
 
     found = np.zeros((len(ids), model.config.num_labels), dtype=np.float32)
     for rows in batches([len(row) for row in ids], READ_TOGETHER[device.kind], len(ids)):
-        batch = tokenizer.pad({"input_ids": [ids[i] for i in rows]}, return_tensors="pt").to(device.kind)
-        found[rows] = model(**batch).logits.float().cpu().numpy()
+        given, mask = padded([ids[i] for i in rows], tokenizer.pad_token_id or 0)
+        outputs = model(input_ids=given.to(device.kind), attention_mask=mask.to(device.kind))
+        found[rows] = outputs.logits.float().cpu().numpy()
     return found
 
 

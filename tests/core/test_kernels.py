@@ -245,7 +245,9 @@ def test_a_product_of_int8_is_that_of_what_was_rounded(tokens, inner, outer, cur
     given = curve(torch.randn(tokens, inner)).bfloat16()
     weight, bias = torch.randn(outer, inner) * torch.rand(outer, 1), torch.randn(outer)
     weight[3] = 0
-    found = multiplying.int8_linear(given.view(1, tokens, inner), multiplying.int8_weights(weight, bias))
+    found = multiplying.int8_linear(
+        multiplying.int8_rows(given.view(1, tokens, inner)), multiplying.int8_weights(weight, bias)
+    )
     assert (found.shape, found.dtype) == ((1, tokens, outer), torch.bfloat16)
     steps = weight.abs().amax(1, keepdim=True).clamp(min=1e-30) / 127
     low, high = given.float().amin(1, keepdim=True).clamp(max=0), given.float().amax(1, keepdim=True).clamp(min=0)
@@ -258,7 +260,7 @@ def test_a_product_of_int8_is_that_of_what_was_rounded(tokens, inner, outer, cur
 
 def test_layers_without_a_bias_and_other_shapes(multiplying):
     weight, given = torch.randn(32, 16), torch.randn(4, 16).bfloat16()
-    found = multiplying.int8_linear(given[::2], multiplying.int8_weights(weight, None))
+    found = multiplying.int8_linear(multiplying.int8_rows(given[::2]), multiplying.int8_weights(weight, None))
     torch.testing.assert_close(found.float(), given[::2].float() @ weight.T, rtol=0.02, atol=0.1)
     assert not multiplying.can_multiply_int8(torch.zeros(33, 16))
     assert not multiplying.can_multiply_int8(torch.zeros(32, 20))
@@ -269,7 +271,7 @@ def test_no_product_of_int8_depends_on_the_number_of_threads(multiplying, thread
     found = []
     for many in (1, 2, 3):
         threads(many)
-        found.append(multiplying.int8_linear(given, weights))
+        found.append(multiplying.int8_linear(multiplying.int8_rows(given), weights))
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
 

@@ -1,0 +1,210 @@
+"""Many texts are read by products of int8 where that agrees on some of them; what is judged never is."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from core.device import Device
+from core.models import kernels
+from core.models.int8 import int8_products
+from core.models.rounding import rounded_reading
+from core.tasks import _int8_reading, _labelling
+from core.tasks._int8_reading import int8_reading
+from core.tasks.base import find
+from tests import tiny
+
+TEXTS = [" ".join([tiny.WORDS[n % 30], tiny.WORDS[(3 * n) % 30]] * (1 + n % 20)) for n in range(96)]
+ROUNDED = Device("cpu", "bfloat16", 1, "test")
+PRESENT = object()
+CLASSES, SETS = find("classification"), find("multi_label")
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    found = kernels.compiled()
+    if found is None or not found.can_multiply_int8(torch.zeros(32, 32)):
+        pytest.skip("this machine does not multiply int8")
+    return found
+
+
+@pytest.fixture
+def model(tmp_path):
+    torch.manual_seed(3)
+    folder = tiny.encoder(tmp_path)
+    found = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3)
+    logits = torch.tensor(_labelling.logits_of(found, tiny.tokenizer(), TEXTS, Device("cpu", "float32", 1, "test")))
+    with torch.no_grad():  # answers that differ
+        found.classifier.weight.div_(logits.std(0)[:, None])
+        found.classifier.bias.copy_((found.classifier.bias - logits.mean(0)) / logits.std(0))
+    return found.eval()
+
+
+class Reader:
+    """Reads texts as (logits as usual, logits by int8) of a table, and remembers which."""
+
+    def __init__(self, usual, quick):
+        self.usual, self.quick, self.by_int8, self.asked = usual, quick, False, []
+
+    def __call__(self, places):
+        self.asked.append((self.by_int8, list(places)))
+        return (self.quick if self.by_int8 else self.usual)[list(places)].copy()
+
+
+@pytest.fixture
+def reading(monkeypatch):
+    """From logits as usual and by int8 to what is found, and what was asked for."""
+
+    def read(usual, quick, task=CLASSES, some=True, kernels=PRESENT, lengths=None):
+        usual, quick = (np.array(each, dtype=np.float32) for each in (usual, quick))
+        reader = Reader(usual, quick)
+
+        class Products:
+            def __init__(self, model, given):
+                assert given is kernels
+
+            def __enter__(self):
+                reader.by_int8 = some
+                return some
+
+            def __exit__(self, *raised):
+                reader.by_int8 = False
+
+        monkeypatch.setattr(_int8_reading, "int8_products", Products)
+        monkeypatch.setattr(_int8_reading, "ready", lambda: kernels)
+        lengths = lengths or [_int8_reading._WORTH // len(usual) + 1] * len(usual)
+        return int8_reading(task, None, lengths, reader), reader.asked
+
+    return read
+
+
+def clear(many, lead=4.0):
+    """Logits of two labels, whose answers are clear."""
+    return np.array([[lead, -lead] if n % 2 else [-lead, lead] for n in range(many)])
+
+
+def test_all_are_read_by_int8_and_what_was_tried_as_usual(reading):
+    usual, quick = clear(64), clear(64) + 0.01 * np.arange(2)
+    found, asked = reading(usual, quick)
+    assert [(by_int8, len(places)) for by_int8, places in asked] == [(False, 2), (True, 2), (True, 62)]
+    assert asked[0][1] == asked[1][1] == [0, 63]  # the shortest and the longest
+    np.testing.assert_array_equal(found[[0, 63]], usual.astype(np.float32)[[0, 63]])
+    np.testing.assert_array_equal(found[1:63], quick.astype(np.float32)[1:63])
+
+
+def test_texts_are_tried_from_short_to_long(reading):
+    lengths = [5000 - place for place in range(200)]
+    _, asked = reading(clear(200), clear(200) + 0.01 * np.arange(2), lengths=lengths)
+    assert [199 - place for place in asked[0][1]] == [0, 40, 80, 119, 159, 199]
+
+
+def test_what_is_not_clear_is_read_again(reading):
+    usual = clear(64)
+    usual[10], usual[20], usual[30] = [0.001, 0], [0, 0.001], [1.0, 0]
+    quick = usual + 0.01 * np.arange(2)
+    quick[[0, 63]] = usual[[0, 63]] + np.array([[0.0, 4.0]])  # moves probabilities by .002 on average
+    found, asked = reading(usual, quick)
+    assert asked[3:] == [(False, [10, 20])]
+    np.testing.assert_array_equal(found[[10, 20]], usual.astype(np.float32)[[10, 20]])
+    assert found[30, 1] == np.float32(0.01)
+
+
+def test_what_was_tried_is_not_read_a_third_time(reading):
+    usual = clear(64)
+    usual[0] = [0, 0]
+    _, asked = reading(usual, usual + 0.002 * np.arange(2))
+    assert len(asked) == 3
+
+
+def test_labels_by_themselves_are_clear_by_their_thresholds(reading, monkeypatch):
+    monkeypatch.setattr(type(SETS), "_least", lambda self, model: [0.5, 0.9])
+    usual = np.full((64, 2), 5.0)
+    usual[7, 1], usual[8, 0], usual[9, 1] = np.log(9), 0.0, 0.0  # at a threshold, at the other, and at none
+    quick = usual.copy()
+    quick[[0, 63]] -= 0.2
+    _, asked = reading(usual, quick, SETS)
+    assert asked[3:] == [(False, [7, 8])]
+
+
+@pytest.mark.parametrize(
+    "quick", [clear(64)[:, ::-1], clear(64) * 0.3, np.full((64, 2), np.nan)], ids=["turned", "weak", "no number"]
+)
+def test_what_does_not_agree_is_read_as_usual(quick, reading):
+    usual = clear(64)
+    found, asked = reading(usual, quick)
+    np.testing.assert_array_equal(found, usual.astype(np.float32))
+    assert [(by_int8, len(places)) for by_int8, places in asked] == [(False, 2), (True, 2), (False, 62)]
+
+
+def test_without_layers_or_kernels_or_with_few_tokens_all_is_as_usual(reading):
+    usual, quick = clear(64), clear(64) + 1
+    few = [(_int8_reading._WORTH - 64) // 64] * 64
+    for how in ({"some": False}, {"kernels": None}, {"lengths": few}):
+        found, asked = reading(usual, quick, **how)
+        np.testing.assert_array_equal(found, usual.astype(np.float32))
+        assert not any(by_int8 for by_int8, _ in asked)
+
+
+# ---- with a model ----
+
+
+def multiplied(monkeypatch):
+    """How often a linear layer multiplied int8."""
+    counted, real = [], kernels.Kernels.int8_linear
+    monkeypatch.setattr(kernels.Kernels, "int8_linear", lambda *given: counted.append(1) or real(*given))
+    return counted
+
+
+@pytest.fixture
+def worth(monkeypatch, compiled):
+    """A process that compiled, and texts that are enough."""
+    monkeypatch.setattr(_int8_reading, "_WORTH", 100)
+    monkeypatch.setattr(_int8_reading, "ready", lambda: compiled)
+    monkeypatch.setattr(_labelling, "_WORTH_ROUNDING", 100)
+
+
+def test_layers_are_as_before_afterwards(model, compiled):
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    ids = torch.randint(5, 40, (3, 9))
+    with torch.no_grad():
+        usual = model(input_ids=ids).logits
+        with rounded_reading(model), int8_products(model, compiled) as some:
+            found = model(input_ids=ids).logits.float()
+        again = model(input_ids=ids).logits
+    assert some
+    assert torch.equal(usual, again)
+    assert 0 < float((found - usual).norm()) < 0.05 * float(usual.norm())
+    assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_a_model_without_such_layers_has_none(compiled, tmp_path):
+    odd = AutoModelForSequenceClassification.from_config(tiny.config(hidden_size=24, intermediate_size=20))
+    with int8_products(odd, compiled) as some:
+        assert not some
+
+
+def test_answers_are_those_of_rounded_weights(model, worth, monkeypatch):
+    counted, tokenizer = multiplied(monkeypatch), tiny.tokenizer()
+    found = CLASSES.predict(model, tokenizer, TEXTS, ROUNDED)
+    assert counted
+    counted.clear()
+    monkeypatch.setattr(_int8_reading, "ready", lambda: None)
+    wanted = CLASSES.predict(model, tokenizer, TEXTS, ROUNDED)
+    assert not counted
+    assert len({each.answer for each in wanted}) > 1
+    assert [each.answer for each in found] == [each.answer for each in wanted]
+    assert max(abs(a.confidence - b.confidence) for a, b in zip(found, wanted, strict=True)) < 0.1
+
+
+@pytest.mark.parametrize("task", [CLASSES, SETS], ids=["classes", "sets"])
+def test_what_is_judged_is_read_as_usual(task, model, worth, monkeypatch):
+    import pandas as pd
+
+    counted = multiplied(monkeypatch)
+    rows = pd.DataFrame({"text": TEXTS})
+    answers = task.answer(model, tiny.tokenizer(), rows, None, ROUNDED)
+    assert len(answers.predictions) == len(TEXTS)
+    assert not counted
+    task.predict(model, tiny.tokenizer(), TEXTS, ROUNDED)
+    assert counted
