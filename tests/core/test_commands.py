@@ -121,6 +121,18 @@ class TestTheWholeWay:
         assert not rows[0]["extra"].startswith("=")
         assert 0.5 <= float(rows[0]["confidence"]) <= 1
 
+    @pytest.mark.parametrize(("many", "begun"), [(199, 0), (200, 1)])
+    def test_many_texts_are_worth_compiling_for(self, many, begun, trained, tmp_path, monkeypatch):
+        counted = []
+        monkeypatch.setattr("core.models.kernels.begin", lambda: counted.append(1))
+        home, answer, _ = trained
+        source, out = tmp_path / "new.csv", tmp_path / "answers.csv"
+        source.write_text("note\n" + "sun\n" * many, encoding="utf-8")
+        status, said, err = here(
+            home, "predict", "--model", answer["run"], "--data", source, "--text", "note", "--out", out
+        )
+        assert (status, said["answered"], len(counted)) == (0, many, begun), err
+
     def test_the_input_file_is_never_written_over(self, trained, tmp_path):
         home, answer, _ = trained
         source = tmp_path / "new.csv"
