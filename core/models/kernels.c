@@ -8,7 +8,8 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define WIDE 16 /* numbers that are computed at once */
-/* PART, which whoever compiles this says: numbers that a thread takes at a time, and whose squares are one sum. */
+/* Whoever compiles this says PART: numbers that a thread takes at a time, and whose squares are one sum; and ROWS, a
+ * multiple of 2: of a product that are computed at once where a processor multiplies pairs or fours. */
 
 /* Whether numbers are exact is written out where threads begin: so it is known when this is compiled, not later. */
 #define EACH_PART                                                                           \
@@ -369,7 +370,6 @@ INLINE void attended_back(const Laid *laid, const Texts *texts, const void *want
 
 /* Two bfloat16 numbers that are neighbours along what a product sums up, the first in the lower half. */
 typedef uint32_t Pair;
-#define ROWS 8 /* of a product at a time */
 
 /* found (ROWS, columns) = left (ROWS, 2 pairs) right (2 pairs, columns), rounded to nothing: sums stay in 32 bits.
  *
@@ -577,7 +577,8 @@ INLINE void paired_back(const Laid *laid, const Texts *texts, const uint16_t *wa
 #define paired_back(laid, texts, wanted, found, pair, room)
 #endif
 
-/* Tokens of the longest text for which this takes less time than PyTorch's products, as they were measured. */
+/* Tokens of the longest text for which this takes less time than PyTorch's products. With pairs it did for each length
+ * that was measured, up to 256. */
 int longest16(void) { return PAIRED ? 1024 : 128; }
 
 /* Attention within each text, as (tokens, heads, dim). */

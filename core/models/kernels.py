@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 _SOURCE = Path(__file__).with_name("kernels.c")
 # Numbers that a thread takes at a time; the squares of so many are added up in 32 bits.
 _PART = 4096
+# Rows of a product that are computed at once where a processor multiplies pairs of bfloat16, or int8.
+_ROWS = 8
 # No promise is given up but those of errno and of traps, which nobody asks about: sums of lanes are written as such.
-_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", f"-DPART={_PART}")
+_FLAGS = (
+    "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", f"-DPART={_PART}",
+    f"-DROWS={_ROWS}",
+)  # fmt: skip
 _X86_FLAGS = ("-mprefer-vector-width=512",)
 # Compiling takes a second on a machine that has nothing else to do.
 _LONGEST_WAIT = 60.0
@@ -46,8 +51,6 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "int8_rows16": (_POINTER, _LONG, _INT, *[_POINTER] * 4, _INT),
     "int8_product16": (_POINTER, _INT),
 }
-# Rows of tokens that a product of int8 takes at a time.
-_INT8_ROWS = 8
 # How far a result may be from PyTorch's, as a share: far below what rounding to bfloat16 does.
 _ROUNDING = 1e-4
 # The same of what is computed from products of numbers in bfloat16, and rounded to it.
@@ -100,7 +103,7 @@ class Int8Rows:
 
     Attributes:
         shape: of the tokens, (…, inner).
-        whole: of shape (tokens, inner), with room for a multiple of 8 tokens.
+        whole: of shape (tokens, inner), with room for a multiple of as many tokens as are multiplied at once.
         scales, zeros, sums: of shape (tokens,): for each how far one number is from the next, which stands for 0, and
             their sum.
     """
@@ -332,7 +335,7 @@ class Kernels:
 
         flat = given.reshape(-1, given.shape[-1]).contiguous()
         tokens, inner = flat.shape
-        whole = torch.empty(-(-tokens // _INT8_ROWS) * _INT8_ROWS, inner, dtype=torch.int8)
+        whole = torch.empty(-(-tokens // _ROWS) * _ROWS, inner, dtype=torch.int8)
         scales, zeros, sums = torch.empty(tokens), *(torch.empty(tokens, dtype=torch.int32) for _ in range(2))
         found = Int8Rows(given.shape, whole, scales, zeros, sums)
         self._library.int8_rows16(flat.data_ptr(), tokens, inner, *found.places(), self._threads())

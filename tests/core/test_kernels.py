@@ -441,8 +441,9 @@ def test_a_gradient_that_is_no_number_is_not_hidden(compiled):
 # ---- as a whole ----
 
 
+@pytest.mark.parametrize("handed_on", ["all", "first"])
 @pytest.mark.parametrize("weights", ["float32", "bfloat16"])
-def test_a_model_learns_the_same_with_them(weights, tmp_path, compiled):
+def test_a_model_learns_the_same_with_them(weights, handed_on, tmp_path, compiled):
     torch.manual_seed(3)
     model = AutoModelForSequenceClassification.from_pretrained(
         MODELS["bert"](tmp_path, "bert"), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
@@ -451,7 +452,7 @@ def test_a_model_learns_the_same_with_them(weights, tmp_path, compiled):
     mask = (torch.arange(14) < torch.tensor([14, 3, 9, 1, 12, 5])[:, None]).long()
     found = []
     for use in (True, False):
-        own, way = copy.deepcopy(model), Way(weights, "plain", unpadded=True, kernels=use)
+        own, way = copy.deepcopy(model), Way(weights, "plain", unpadded=True, kernels=use, handed_on=handed_on)
         with prepared(own, way, CPU) as rounded:
             groups = [{"params": list(own.parameters()), "weight_decay": 0.1}]
             steps = optimizer(groups, rounded, lr=1e-3, kernels=kernels_of(way, CPU))
