@@ -1,10 +1,13 @@
 """Many texts are read with rounded weights: about the same outputs, and the model is afterwards as it was."""
 
+import os
+
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
 from core.device import Device
+from core.models import kernels, rounding
 from core.tasks import _labelling
 from core.tasks._labelling import logits_of
 from tests import tiny
@@ -58,3 +61,19 @@ def test_what_is_wrong_in_every_format_is_said(model, monkeypatch):
     monkeypatch.setattr(_labelling, "_read", lambda *given: (_ for _ in ()).throw(RuntimeError("not enough memory")))
     with pytest.raises(RuntimeError, match="memory"):
         logits_of(model, tiny.tokenizer(), TEXTS, ROUNDED)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_compiled_steps_attend_and_in_the_last_layer_for_one_token_of_a_text(compiled, model, monkeypatch):
+    found = kernels.compiled() if compiled else None
+    if compiled and found is None and not os.environ.get("CI"):
+        pytest.skip("no C compiler")
+    assert (found is not None) == compiled
+    wanted, asked = logits_of(model, tiny.tokenizer(), TEXTS, EXACT), []
+    real = kernels.Kernels.attention
+    monkeypatch.setattr(kernels.Kernels, "attention", lambda *given: asked.append(given[-1]) or real(*given))
+    monkeypatch.setattr(rounding, "ready", lambda: found)
+    monkeypatch.setattr(rounding, "_WORTH_A_TRIAL", 100)
+    assert abs(logits_of(model, tiny.tokenizer(), TEXTS, ROUNDED) - wanted).max() < 0.02
+    assert asked[:2] == ([0, 1] if compiled else [])
+    assert asked.count(0) == asked.count(1)
