@@ -1,5 +1,7 @@
 """Many texts are read by products of int8 where that agrees on some of them; what is judged never is."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -23,8 +25,11 @@ CLASSES, SETS = find("classification"), find("multi_label")
 @pytest.fixture(scope="module")
 def compiled():
     found = kernels.compiled()
-    if found is None or not found.can_multiply_int8(torch.zeros(32, 32)):
-        pytest.skip("this machine does not multiply int8")
+    if found is None and not os.environ.get("CI"):
+        pytest.skip("no C compiler")
+    assert found is not None
+    if not found.can_multiply_int8(torch.zeros(32, 32)):  # whether that is right: test_kernels.py
+        pytest.skip("this processor does not multiply int8")
     return found
 
 

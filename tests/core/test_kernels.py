@@ -175,10 +175,12 @@ def test_tokens_that_do_not_ask_find_nothing_and_change_nothing(dim, asking, dty
         near(other, one, dtype)
 
 
-def test_how_long_texts_may_be_depends_on_the_processor(attending, compiled):
+def test_what_they_can_depends_on_the_processor(attending, compiled):
     half, whole = torch.ones(1).bfloat16(), torch.ones(1)
     assert attending.longest(whole) > 1024
-    assert attending.longest(half) == (1024 if attending is compiled and PAIRS_ARE_MULTIPLIED else 128)
+    able = attending is compiled and PAIRS_ARE_MULTIPLIED
+    assert attending.longest(half) == (1024 if able else 128)
+    assert attending.can_multiply_int8(torch.zeros(32, 16)) == able
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
