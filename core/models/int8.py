@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from core.models.compiled_layers import is_linear
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -16,8 +18,6 @@ def int8_products(model: Any, kernels: "Kernels") -> Iterator[bool]:
 
     Gives whether there are any. Its head stays as it is, and so do all weights.
     """
-    from torch.nn import Linear
-
     from core.models.adapting import layer_stacks
 
     changed: list[Any] = []
@@ -25,14 +25,14 @@ def int8_products(model: Any, kernels: "Kernels") -> Iterator[bool]:
     try:
         for stack in layer_stacks(model):
             for module in model.get_submodule(stack).modules():
-                alone = type(module) is Linear and "forward" not in vars(module)
+                alone = is_linear(module) and "forward" not in vars(module)
                 if alone and kernels.can_multiply_int8(module.weight):
-                    vars(module)["forward"] = _product(module, kernels, last)
+                    vars(module).update(_products(module, kernels, last))
                     changed.append(module)
         yield bool(changed)
     finally:
         for module in changed:
-            del module.forward
+            del module.forward, module.bent
 
 
 class _Last:
@@ -50,10 +50,14 @@ class _Last:
         return rows
 
 
-def _product(module: Any, kernels: "Kernels", last: _Last) -> "Callable[[Tensor], Tensor]":
+def _products(module: Any, kernels: "Kernels", last: _Last) -> "dict[str, Callable[..., Tensor]]":
+    """What a linear layer computes instead: by itself, and bent by GELU as `core.models.compiled_layers` asks for."""
     weights = kernels.int8_weights(module.weight, module.bias)
 
-    def forward(given: "Tensor") -> "Tensor":
-        return kernels.int8_linear(last.rows(given), weights)
+    def forward(input: "Tensor") -> "Tensor":
+        return kernels.int8_linear(last.rows(input), weights)
 
-    return forward
+    def bent(input: "Tensor", bend: Any) -> "Tensor":
+        return kernels.int8_linear(last.rows(input), weights, bend=True)
+
+    return {"forward": forward, "bent": bent}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,10 +27,14 @@ _SOURCE = Path(__file__).with_name("kernels.c")
 _PART = 4096
 # Rows of a product that are computed at once where a processor multiplies pairs of bfloat16, or int8.
 _ROWS = 8
+# Columns of such a product that are computed at once.
+_COLUMNS = 32
+# The widest row of a norm, and the rows whose gradients of weight and bias are summed up together.
+_WIDEST, _GROUP = 8192, 64
 # No promise is given up but those of errno and of traps, which nobody asks about: sums of lanes are written as such.
 _FLAGS = (
     "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", f"-DPART={_PART}",
-    f"-DROWS={_ROWS}",
+    f"-DROWS={_ROWS}", f"-DWIDEST={_WIDEST}", f"-DGROUP={_GROUP}",
 )  # fmt: skip
 _X86_FLAGS = ("-mprefer-vector-width=512",)
 # Compiling takes a second on a machine that has nothing else to do.
@@ -41,6 +46,10 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "dropout32": _DROPOUT,
     "gelu16": (_POINTER, _POINTER, _POINTER, _LONG, _INT),
     "gelu32": (_POINTER, _POINTER, _POINTER, _LONG, _INT),
+    "norm16": (_POINTER, _POINTER, _INT),
+    "norm32": (_POINTER, _POINTER, _INT),
+    "norm_back16": (*[_POINTER] * 6, _INT),
+    "norm_back32": (*[_POINTER] * 6, _INT),
     "squares16": (_POINTER, _LONG, _POINTER, _INT),
     "adamw16": (*[_POINTER] * 5, _LONG, _POINTER, _INT),
     "adamw_rows16": (*[_POINTER] * 7, _LONG, _LONG, _POINTER, _INT),
@@ -48,9 +57,15 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "attention32": (*[_POINTER] * 3, _INT),
     "attention_back16": (*[_POINTER] * 4, _INT),
     "attention_back32": (*[_POINTER] * 4, _INT),
+    "linear16": (_POINTER, _INT, _INT),
+    "linear_back16": (_POINTER, _INT),
+    "linear_weights16": (_POINTER, _INT),
     "int8_rows16": (_POINTER, _LONG, _INT, *[_POINTER] * 4, _INT),
-    "int8_product16": (_POINTER, _INT),
+    "int8_product16": (_POINTER, _INT, _INT),
 }
+# How often a product is timed, and how much longer than PyTorch's it may take: on the processor that it was written for
+# it took .93 of it.
+_TIMES, _FAR_SLOWER = 8, 1.25
 # How far a result may be from PyTorch's, as a share: far below what rounding to bfloat16 does.
 _ROUNDING = 1e-4
 # The same of what is computed from products of numbers in bfloat16, and rounded to it.
@@ -72,6 +87,25 @@ class _Texts(ctypes.Structure):
 
 class _Step(ctypes.Structure):
     _fields_ = tuple((name, _FLOAT) for name in ("scale", "beta1", "beta2", "keep", "rate", "root", "eps"))
+
+
+class _Norm(ctypes.Structure):
+    _fields_ = (
+        ("given", _POINTER), ("beside", _POINTER), ("weight", _POINTER), ("bias", _POINTER), ("even", _POINTER),
+        ("scales", _POINTER), ("rows", _LONG), ("width", _INT), ("below", ctypes.c_uint32), ("seed", ctypes.c_uint64),
+        ("scale", _FLOAT), ("eps", _FLOAT),
+    )  # fmt: skip
+
+
+_THREE = _POINTER * 3
+
+
+class _Linear(ctypes.Structure):
+    _fields_ = (
+        ("given", _POINTER), ("weights", _THREE), ("wanted", _THREE), ("added", _THREE), ("beside", _POINTER),
+        ("found", _THREE), ("slopes", _POINTER), ("sums", _THREE), ("tokens", _LONG), ("inner", _INT), ("outer", _INT),
+        ("layers", _INT), ("room", _POINTER),
+    )  # fmt: skip
 
 
 class _Int8(ctypes.Structure):
@@ -143,11 +177,37 @@ class Step:
         return _Step(self.scale, first, second, 1 - self.lr * self.weight_decay, rate, root, self.eps)
 
 
+class Norm:
+    """A norm over rows, of what is left of some numbers, added to others.
+
+    Args:
+        weight, bias: of shape (width,), in the format of what is normed.
+        eps: what is added to the variance of a row.
+        seed, share: of what is dropped, as `Kernels.dropped` takes them; nothing is where the share is 0.
+    """
+
+    def __init__(self, weight: "Tensor", bias: "Tensor", eps: float, seed: int = 0, share: float = 0.0) -> None:
+        self.seed, self.share, self._eps = seed, share, eps
+        self._weight, self._bias = weight.detach().contiguous(), bias.detach().contiguous()
+
+    def told(self, rows: int, even: "Tensor | None", scales: "Tensor | None") -> _Norm:
+        """As the compiled steps take it."""
+        weights = (self._weight.data_ptr(), self._bias.data_ptr())
+        bound = round(self.share * 2**32)
+        return _Norm(
+            None, None, *weights, _place(even), _place(scales), rows, len(self._weight), bound, self.seed,
+            1 / (1 - self.share), self._eps,
+        )  # fmt: skip
+
+
 class Kernels:
     """The compiled steps, for tensors on the processor.
 
     Args:
         library: with all of their functions.
+
+    Attributes:
+        multiplies: whether linear layers are among them: where the processor multiplies pairs of bfloat16.
     """
 
     def __init__(self, library: Any) -> None:
@@ -156,8 +216,10 @@ class Kernels:
         for name, arguments in _ARGUMENTS.items():
             function = getattr(library, name)
             function.argtypes, function.restype = arguments, None
-        library.longest16.restype = library.knows_int8.restype = _INT
+        for name in ("longest16", "knows_int8", "knows_pairs"):
+            getattr(library, name).restype = _INT
         self._library, self._half, self._threads = library, torch.bfloat16, torch.get_num_threads
+        self.multiplies = bool(library.knows_pairs())
 
     def knows(self, values: "Tensor") -> bool:
         """Whether `dropped` and `gelu` know their format, and have a number for each of their places."""
@@ -192,6 +254,56 @@ class Kernels:
         gelu = self._named("gelu", given)
         gelu(given.data_ptr(), found.data_ptr(), slopes.data_ptr(), given.numel(), self._threads())
         return found, slopes
+
+    def can_norm(self, given: "Tensor", beside: "Tensor", weight: "Tensor") -> bool:
+        """Whether `norm` knows these: tokens (…, width) twice, in a format that `knows`, and a weight in the same."""
+        alike = given.shape == beside.shape and given.dtype == beside.dtype == weight.dtype
+        return alike and self.knows(given) and 0 < given.shape[-1] <= _WIDEST and weight.shape == given.shape[-1:]
+
+    def norm(
+        self,
+        given: "Tensor",
+        beside: "Tensor",
+        norm: "Norm",
+        even: "Tensor | None" = None,
+        scales: "Tensor | None" = None,
+    ) -> "Tensor":
+        """A norm over each row of `given`, dropped as `dropped` does, plus `beside`; see `can_norm`.
+
+        Args:
+            even, scales: where what `norm_back` needs is written: as `given`, and of shape (rows,) in 32 bits.
+        """
+        import torch
+
+        given, beside = given.contiguous(), beside.contiguous()
+        found = torch.empty_like(given)
+        told = norm.told(given.numel() // given.shape[-1], even, scales)
+        told.given, told.beside = given.data_ptr(), beside.data_ptr()
+        self._named("norm", given)(ctypes.byref(told), found.data_ptr(), self._threads())
+        return found
+
+    def norm_back(
+        self, wanted: "Tensor", norm: "Norm", even: "Tensor", scales: "Tensor", *, learned: bool
+    ) -> "tuple[Tensor, Tensor, Tensor | None]":
+        """From the gradient of `norm` to those of what was given, of what was beside it, and of weight and bias.
+
+        Args:
+            even, scales: as `norm` left them.
+            learned: whether the last is wanted: of shape (2, width).
+        """
+        import torch
+
+        wanted = wanted.contiguous()
+        width = wanted.shape[-1]
+        rows = wanted.numel() // width
+        to_beside = torch.empty_like(wanted)
+        to_given = torch.empty_like(wanted) if norm.share else to_beside
+        to_norm = wanted.new_empty(2, width) if learned else None
+        sums = torch.zeros(-(-rows // _GROUP), 2, width) if learned else None
+        told = norm.told(rows, even, scales)
+        places = (wanted.data_ptr(), to_given.data_ptr(), to_beside.data_ptr(), _place(sums), _place(to_norm))
+        self._named("norm_back", wanted)(ctypes.byref(told), *places, self._threads())
+        return to_given, to_beside, to_norm
 
     def can_square(self, gradient: "Tensor") -> bool:
         """Whether `squares` knows such a tensor."""
@@ -310,6 +422,82 @@ class Kernels:
         back(laid, ctypes.byref(texts), wanted.data_ptr(), into, self._threads())
         del room
 
+    def can_multiply(self, given: "Tensor", weight: "Tensor") -> bool:
+        """Whether the products of a linear layer know these tokens (…, inner) and weights (outer, inner)."""
+        outer, inner = weight.shape
+        alike = given.dtype == weight.dtype == self._half and given.device.type == weight.device.type == "cpu"
+        fits = outer % _COLUMNS == 0 and inner % _COLUMNS == 0 and given.numel() >= _ROWS * inner
+        return alike and fits and weight.is_contiguous() and self.multiplies
+
+    def linear(self, given: "Tensor", weights: "Sequence[Tensor]", biases: "Sequence[Tensor | None]") -> "list[Tensor]":
+        """Up to three linear layers of the same tokens: from (…, inner) to (…, outer) for each.
+
+        Args:
+            weights: all of one shape, see `can_multiply`.
+        """
+        given, found = given.contiguous(), [_beside(given, weights[0]) for _ in weights]
+        room = self._room(given.shape[-1])
+        layers = _layers(given, weights, found, room)
+        layers.added = _THREE(*map(_place, biases))
+        self._library.linear16(ctypes.byref(layers), 0, self._threads())
+        return found
+
+    def bent_linear(
+        self, given: "Tensor", weight: "Tensor", bias: "Tensor | None", slopes: "Tensor | None"
+    ) -> "Tensor":
+        """GELU of a linear layer.
+
+        Args:
+            slopes: where its slopes are written, of the shape of the result.
+        """
+        given, found = given.contiguous(), _beside(given, weight)
+        room = self._room(given.shape[-1])
+        layers = _layers(given, [weight], [found], room)
+        layers.added, layers.slopes = _THREE(_place(bias)), _place(slopes)
+        self._library.linear16(ctypes.byref(layers), 1, self._threads())
+        return found
+
+    def linear_back(
+        self, wanted: "Sequence[Tensor]", weights: "Sequence[Tensor]", slopes: "Tensor | None" = None,
+        beside: "Tensor | None" = None,
+    ) -> "Tensor":  # fmt: skip
+        """From the gradients of `linear`, each (…, outer), to that of the tokens, (…, inner).
+
+        Args:
+            slopes: what that is multiplied by, of its shape.
+            beside: what is added then.
+        """
+        import torch
+
+        wanted = [each.contiguous() for each in wanted]
+        found = torch.empty(*wanted[0].shape[:-1], weights[0].shape[1], dtype=self._half)
+        room = self._room(len(weights) * len(weights[0]))
+        layers = _layers(found, weights, [found], room)
+        layers.wanted = _THREE(*map(_place, wanted))
+        layers.slopes, layers.beside = _place(slopes), _place(beside)
+        self._library.linear_back16(ctypes.byref(layers), self._threads())
+        return found
+
+    def linear_weights(self, wanted: "Sequence[Tensor]", given: "Tensor") -> "list[tuple[Tensor, Tensor]]":
+        """From the gradients of `linear`, each (…, outer), and its tokens (…, inner) to those of weights and biases."""
+        import torch
+
+        wanted, given = [each.contiguous() for each in wanted], given.contiguous()
+        outer, inner = wanted[0].shape[-1], given.shape[-1]
+        found = [torch.empty(outer, inner, dtype=self._half) for _ in wanted]
+        sums = [torch.empty(outer, dtype=self._half) for _ in wanted]
+        room = self._room(given.numel() // inner + 1, min(outer, inner))
+        layers = _layers(given, found, found, room)
+        layers.wanted, layers.sums = _THREE(*map(_place, wanted)), _THREE(*map(_place, sums))
+        self._library.linear_weights16(ctypes.byref(layers), self._threads())
+        return list(zip(found, sums, strict=True))
+
+    def _room(self, numbers: int, columns: int = 0) -> "Tensor":
+        """For each thread 32 columns of so many numbers, and such columns for all of them."""
+        import torch
+
+        return torch.empty(numbers // 2 * (self._threads() * _COLUMNS + columns), dtype=torch.int32)
+
     def can_multiply_int8(self, weight: "Tensor") -> bool:
         """Whether this processor multiplies int8, and the shape (outer, inner) of these weights is one for it."""
         return bool(self._library.knows_int8()) and weight.shape[0] % 32 == 0 and weight.shape[1] % 16 == 0
@@ -341,8 +529,11 @@ class Kernels:
         self._library.int8_rows16(flat.data_ptr(), tokens, inner, *found.places(), self._threads())
         return found
 
-    def int8_linear(self, given: "Int8Rows", weights: Int8Weights) -> "Tensor":
-        """A linear layer that multiplies int8: from tokens of shape (…, inner) to (…, outer), in bfloat16."""
+    def int8_linear(self, given: "Int8Rows", weights: Int8Weights, *, bend: bool = False) -> "Tensor":
+        """A linear layer that multiplies int8: from tokens of shape (…, inner) to (…, outer), in bfloat16.
+
+        `bend`: and GELU of that.
+        """
         import torch
 
         (*shape, inner), outer = given.shape, len(weights.widths)
@@ -350,7 +541,7 @@ class Kernels:
         laid = (weights.laid, weights.columns, weights.widths, weights.added)
         places = (*given.places(), *(each.data_ptr() for each in laid), found.data_ptr())
         product = _Int8(*places, len(given.scales), inner, outer)
-        self._library.int8_product16(ctypes.byref(product), self._threads())
+        self._library.int8_product16(ctypes.byref(product), bend, self._threads())
         return found
 
     def _given(
@@ -367,6 +558,24 @@ class Kernels:
 
     def _named(self, name: str, values: "Tensor") -> Any:
         return getattr(self._library, name + ("16" if values.dtype == self._half else "32"))
+
+
+def _place(values: "Tensor | None") -> int | None:
+    return None if values is None else values.data_ptr()
+
+
+def _layers(given: "Tensor", weights: "Sequence[Tensor]", found: "Sequence[Tensor]", room: "Tensor") -> _Linear:
+    """As the compiled steps take it. It keeps none of these: whoever calls has to."""
+    outer, inner = weights[0].shape
+    layers = _Linear(given=given.data_ptr(), tokens=given.numel() // inner, inner=inner, outer=outer)
+    layers.weights, layers.found = _THREE(*map(_place, weights)), _THREE(*map(_place, found))
+    layers.layers, layers.room = len(weights), room.data_ptr()
+    return layers
+
+
+def _beside(given: "Tensor", weight: "Tensor") -> "Tensor":
+    """Room for what a linear layer makes of these tokens."""
+    return given.new_empty(*given.shape[:-1], len(weight))
 
 
 @cache
@@ -410,7 +619,10 @@ def compiled() -> Kernels | None:
         import torch  # noqa: F401 (with its threads)
 
         found = Kernels(ctypes.CDLL(str(library)))
-        return found if _agree(found) else None
+        if not _agree(found):
+            return None
+        found.multiplies = found.multiplies and _products_pay(found)
+        return found
     return None
 
 
@@ -429,10 +641,29 @@ def _agree(kernels: Kernels) -> bool:
         return (
             attend
             and _multiply_alike(kernels)
+            and _layers_alike(kernels)
+            and all(_norm_alike(kernels, dtype) for dtype in (torch.float32, torch.bfloat16))
             and _step_alike(kernels)
             and _drop_some(kernels)
             and _bend_alike(kernels)
         )
+
+
+def _products_pay(kernels: Kernels) -> bool:
+    """Whether PyTorch does not multiply far faster on this processor. Equal processors shall say the same each time."""
+    import torch
+
+    given, weight = torch.randn(256, 512).bfloat16(), torch.randn(512, 512).bfloat16()
+    usual, own = [], []
+    with torch.inference_mode():
+        for _ in range(_TIMES):
+            begin = perf_counter()
+            torch.nn.functional.linear(given, weight)
+            between = perf_counter()
+            kernels.linear(given, [weight], [None])
+            usual.append(between - begin)
+            own.append(perf_counter() - between)
+    return min(own) <= _FAR_SLOWER * min(usual)
 
 
 def _alike(found: "Tensor", wanted: "Tensor", rounding: float = _ROUNDING) -> bool:
@@ -486,8 +717,62 @@ def _multiply_alike(kernels: Kernels) -> bool:
     weight, bias, given = torch.randn(64, 48), torch.randn(64), torch.randn(13, 48).bfloat16()
     if not kernels.can_multiply_int8(weight):
         return True  # nobody asks for it then
-    found = kernels.int8_linear(kernels.int8_rows(given), kernels.int8_weights(weight, bias))
-    return _alike(found, given.float() @ weight.T + bias, _INT8_ROUNDING)
+    laid, wanted = (kernels.int8_rows(given), kernels.int8_weights(weight, bias)), given.float() @ weight.T + bias
+    bent = torch.nn.functional.gelu(wanted)
+    alike = _alike(kernels.int8_linear(*laid), wanted, _INT8_ROUNDING)
+    return alike and _alike(kernels.int8_linear(*laid, bend=True), bent, _INT8_ROUNDING)
+
+
+def _layers_alike(kernels: Kernels) -> bool:
+    """Linear layers of 32 or 64 numbers, two of them and one that is bent, there and back."""
+    import torch
+
+    for outer, inner in ((64, 32), (32, 64)):
+        given, other, slope = (torch.randn(19, width).bfloat16() for width in (inner, inner, outer))
+        weights, biases = ([torch.randn(outer, *some).bfloat16() for _ in range(2)] for some in ((inner,), ()))
+        if not kernels.can_multiply(given, weights[0]):
+            return True  # nobody asks for it then
+        exact, numbers = given.float().requires_grad_(), [each.float().requires_grad_() for each in (*weights, *biases)]
+        wanted = [exact @ numbers[n].T + numbers[2 + n] for n in range(2)]
+        back = torch.autograd.grad(wanted, (exact, *numbers), [slope.float(), 2 * slope.float()], retain_graph=True)
+        gradients = [slope, 2 * slope]
+        bent = torch.nn.functional.gelu(wanted[0])
+        (bending,) = torch.autograd.grad(bent.sum(), wanted[0])
+        slopes = torch.empty_like(slope)
+        (one, one_bias), (two, two_bias) = kernels.linear_weights(gradients, given)
+        found = (
+            *kernels.linear(given, weights, biases), kernels.linear_back(gradients, weights, other, given), one, two,
+            one_bias, two_bias, kernels.bent_linear(given, weights[0], biases[0], slopes), slopes,
+        )  # fmt: skip
+        usual = (*wanted, back[0] * other + given, *back[1:], bent, bending)
+        if not all(_alike(some, each.detach(), _HALF_ROUNDING) for some, each in zip(found, usual, strict=True)):
+            return False
+    return True
+
+
+def _norm_alike(kernels: Kernels, dtype: "torch.dtype") -> bool:
+    import torch
+
+    rows, width, seed, share = _GROUP + 9, 50, 2**63 + 5, 0.25
+    given, beside, slope = (torch.randn(rows, width).to(dtype) for _ in range(3))
+    weight, bias, even, scales = (
+        torch.randn(width).to(dtype),
+        torch.randn(width).to(dtype),
+        slope.clone(),
+        torch.empty(rows),
+    )
+    for norm in (Norm(weight, bias, 1e-5), Norm(weight, bias, 1e-5, seed, share)):
+        left = kernels.dropped(torch.ones(rows, width), norm.seed, norm.share)
+        exact = [each.float().requires_grad_() for each in (given, beside, weight, bias)]
+        wanted = torch.nn.functional.layer_norm(exact[0] * left + exact[1], (width,), exact[2], exact[3], 1e-5)
+        usual = torch.autograd.grad(wanted, exact, slope.float())
+        found = kernels.norm(given, beside, norm, even, scales)
+        *back, both = kernels.norm_back(slope, norm, even, scales, learned=True)
+        rounding = _ROUNDING if dtype == torch.float32 else _HALF_ROUNDING
+        pairs = zip((found, *back, *(both if both is not None else ())), (wanted.detach(), *usual), strict=True)
+        if not all(_alike(some, each, rounding) for some, each in pairs):
+            return False
+    return True
 
 
 def _bend_alike(kernels: Kernels) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.models.adapting import is_adapted
 from core.models.attention import short_attention
+from core.models.compiled_layers import compiled_layers
 from core.models.kernels import ready
 from core.models.unpadded import can_go_unpadded, unpadded, which_handed_on
 
@@ -103,15 +104,17 @@ def rounded_reading(model: Any, tokens: int = 0) -> Iterator[None]:
     """
     import torch
 
-    alone = tokens >= _WORTH_A_TRIAL and can_go_unpadded(model)
+    many = tokens >= _WORTH_A_TRIAL
+    alone, kernels = many and can_go_unpadded(model), ready() if many else None
     handed_on = which_handed_on(model) if alone else "all"
     rounded = Rounded(model)
     try:
         with ExitStack() as stack:
+            stack.enter_context(compiled_layers(model, kernels))
             with suppress(ValueError):  # a family with an attention of its own
                 stack.enter_context(short_attention(model))
                 if alone:
-                    stack.enter_context(unpadded(model, kernels=ready(), handed_on=handed_on))
+                    stack.enter_context(unpadded(model, kernels=kernels, handed_on=handed_on))
             with torch.inference_mode():
                 yield
     finally:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from core.models.compiled_layers import drawn_seed
+
 if TYPE_CHECKING:
     from core.models.kernels import Kernels
 
@@ -39,8 +41,7 @@ def _of_seeds(kernels: "Kernels") -> Any:
     class Dropped(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, values: Any, share: float) -> Any:
-            # All 64 bits are drawn: without bounds, the highest would stay 0.
-            ctx.seed, ctx.share = int(torch.empty((), dtype=torch.int64).random_(-(2**63), None)) % 2**64, share
+            ctx.seed, ctx.share = drawn_seed(), share
             return kernels.dropped(values, ctx.seed, share)
 
         @staticmethod

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from core.device import Device
 from core.models.adapting import is_adapted
 from core.models.attention import short_attention
+from core.models.compiled_layers import compiled_layers
 from core.models.kernels import Kernels, compiled
 from core.models.rounding import Rounded, Unrounded
 from core.models.unpadded import HandedOn, unpadded
@@ -154,6 +155,7 @@ def prepared(model: Any, way: Way, device: Device, *, forget: bool = False) -> I
         if device.kind == "cpu":
             until_then.enter_context(cheap_dropout(model, kernels))
             until_then.enter_context(quick_gelu(model, kernels))
+            until_then.enter_context(compiled_layers(model, kernels))
             if is_adapted(model):
                 until_then.enter_context(lean_adapters(model))
         if way.attention == "plain":

@@ -24,11 +24,15 @@ from core.training.activations import quick_gelu
 from core.training.dropout import cheap_dropout
 from core.training.optimizer import optimizer
 from core.training.precision import Way, kernels_of, prepared
+from tests.processor import LAYERS_ARE_COMPILED, PAIRS_ARE_MULTIPLIED
 from tests.ways import MODELS, House
 from tests.ways import Way as Work
 
 CPU = Device("cpu", "bfloat16", 1, "test")
 DTYPES = (torch.float32, torch.bfloat16)
+# What a run uses, and where a processor multiplies pairs of bfloat16.
+USED = {"dropped", "attention", "attention_back", "norm", "norm_back", "squares", "adamw"}
+MULTIPLYING = {"linear", "bent_linear", "linear_back", "linear_weights"}
 
 
 @pytest.fixture(scope="module")
@@ -485,12 +489,12 @@ def house(tmp_path, monkeypatch):
     told = House(tmp_path / "home")
     told.begun, told.used = [], set()
     monkeypatch.setattr(kernels, "begin", lambda: told.begun.append(told.phases()))
-    for name in ("dropped", "gelu", "attention", "attention_back", "squares", "adamw"):
+    for name in (*USED, *MULTIPLYING, "gelu"):
         real = getattr(kernels.Kernels, name)
 
-        def spying(self, *given, name=name, real=real):
+        def spying(self, *given, name=name, real=real, **more):
             told.used.add(name)
-            return real(self, *given)
+            return real(self, *given, **more)
 
         monkeypatch.setattr(kernels.Kernels, name, spying)
     return told
@@ -500,7 +504,7 @@ def test_a_run_compiles_while_it_opens_its_model_and_uses_all_of_them(house, tmp
     spec = house.spec(Work("classification", "bert", "full"), MODELS["bert"](tmp_path / "model", "bert"))
     report, _ = house.train(spec)
     assert house.begun == [[]]
-    assert house.used == {"dropped", "gelu", "attention", "attention_back", "squares", "adamw"}
+    assert house.used == USED | (MULTIPLYING if compiled.multiplies else {"gelu"})
     assert report["training_way"]["kernels"]
     assert report["training_way"]["handed_on"] == "first"
 
@@ -552,8 +556,6 @@ def test_what_does_not_compile_or_lacks_a_function_is_not_used(source, monkeypat
     assert not Path(folder.name).exists()
 
 
-_FLAGS = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-PAIRS_ARE_MULTIPLIED = "avx512_bf16" in _FLAGS and "avx512_vnni" in _FLAGS
 OF_THIS_PROCESSOR = [
     ("scores[j] = -1e30f", "scores[j] = 0"),
     ("9.999991909e-1f", "9.0e-1f"),
@@ -561,6 +563,14 @@ OF_THIS_PROCESSOR = [
     ("(tokens + 1) / 2, changed", "tokens / 2, changed"),
     ("128 * all->sums", "127 * all->sums"),
     ("all->zeros[row + i]", "0"),
+]
+OF_ITS_LAYERS = [
+    ("0x3f803f80", "0x3f800000"),  # half of what biases learn
+    ("if (all.beside) all_added", "if (0) all_added"),
+    ("sums[row][0] = _mm512_mul_ps", "sums[row][0] = _mm512_add_ps"),
+    ("rows[i + 2] = _mm512_unpacklo", "rows[i + 2] = _mm512_unpackhi"),
+    ("x * (0.5f + near * share)", "x * (near * share)"),
+    ("place = row * all.outer + column", "place = row * all.outer"),
 ]
 
 
@@ -575,7 +585,11 @@ OF_THIS_PROCESSOR = [
         ("sum += widened(given[i]) * widened(given[i])", "sum += widened(given[i])"),
         ("share[j + lane] * (to[j + lane] - usual)", "share[j + lane] * to[j + lane]"),
         ("scores[j] = -3e38f", "scores[j] = 0"),
-        *((right, wrong) for right, wrong in OF_THIS_PROCESSOR if PAIRS_ARE_MULTIPLIED),
+        ("(numbers[i] - mean) * by * got(weight", "numbers[i] * by * got(weight"),
+        ("slope - usual - along * got(even", "slope - usual - got(even"),
+        ("sums[width + i] += slope", "sums[width + i] = slope"),
+        *(OF_THIS_PROCESSOR if PAIRS_ARE_MULTIPLIED else ()),
+        *(OF_ITS_LAYERS if LAYERS_ARE_COMPILED else ()),
     ],
 )
 def test_what_computes_something_else_is_not_used(right, wrong, monkeypatch, tmp_path, compiled):

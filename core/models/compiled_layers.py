@@ -1,0 +1,347 @@
+"""Layers computed by compiled steps: products on a processor that multiplies pairs of bfloat16, with what follows them.
+
+What follows is GELU, or dropout, the sum with what entered a block, and a norm over that, as BERT and its relatives
+have it. PyTorch writes and reads all numbers for each of these.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from core.models.kernels import Kernels
+
+# Names of the parts of a block that bends, of one that ends in a norm, and of a layer that has both of them behind its
+# attention. A trial says whether they are put together as these names promise.
+_BENT, _NORMED, _BOTH = {"dense", "intermediate_act_fn"}, {"dense", "dropout", "LayerNorm"}, ("intermediate", "output")
+_BEHIND = "feed_forward_chunk"
+# And of linear layers that read the same tokens.
+_READING = ("query", "key", "value")
+# Rows of numbers on which a block is tried, and how far results may be from its own, as a share, by bits of a number.
+_TRIED, _ROUNDING = 8, {32: 1e-4, 16: 2**-6}
+
+
+@contextmanager
+def compiled_layers(model: Any, kernels: "Kernels | None") -> Iterator[None]:
+    """While this lasts, the model's layers compute by these steps what they can, there and back.
+
+    A kind of block is left as it is where it computes anything else, as some random numbers show.
+    """
+    from torch.nn import Linear
+
+    from core.models.adapting import layer_stacks
+
+    with ExitStack() as undo:
+        if kernels:
+            steps = _Steps(kernels)
+            modules = [module for stack in layer_stacks(model) for module in model.get_submodule(stack).modules()]
+            for module in modules:
+                if type(module) is Linear:
+                    module.__class__ = steps.linear
+                    undo.callback(setattr, module, "__class__", Linear)
+            for module in modules:
+                for changed, name, instead in steps.instead(module):
+                    vars(changed)[name] = instead
+                    undo.callback(vars(changed).pop, name)
+        yield
+
+
+def is_linear(module: Any) -> bool:
+    """Whether a module is a plain linear layer, also while these steps compute it."""
+    from torch.nn import Linear
+
+    return type(module) is Linear or bool(getattr(type(module), "compiled", False))
+
+
+def drawn_seed() -> int:
+    """A seed of 64 bits, from PyTorch's random numbers."""
+    import torch
+
+    # Without bounds, the highest bit would stay 0.
+    return int(torch.empty((), dtype=torch.int64).random_(-(2**63), None)) % 2**64
+
+
+class _Steps:
+    """How layers of one model are computed.
+
+    Attributes:
+        linear: the class of its linear layers.
+    """
+
+    def __init__(self, kernels: "Kernels") -> None:
+        self._kernels, self._products = kernels, _products_function(kernels)
+        self._normed, self._both = _normed_function(kernels), _both_function(kernels)
+        self.linear = _linear_class(kernels, self._products, _bent_function(kernels))
+        self._same: dict[tuple[type, Any], bool] = {}
+
+    def instead(self, module: Any) -> Iterator[tuple[Any, str, Any]]:
+        """What is computed otherwise now: a module, the name of what it has, and what it gets instead."""
+        reading: list[Any] = [getattr(module, name, None) for name in _READING]
+        if all(isinstance(each, self.linear) for each in reading) and len({each.weight.shape for each in reading}) == 1:
+            together = _Together(reading, self._products)
+            yield from ((each, "together", together) for each in reading)
+        for name, kind in (("forward", self._block), (_BEHIND, self._behind)):
+            instead = kind(module)
+            if instead and self._computes_the_same(module, name, kind):
+                yield module, name, instead
+
+    def _computes_the_same(self, module: Any, name: str, kind: Any) -> bool:
+        import torch
+
+        key = (type(module), kind)
+        if key not in self._same:
+            formats = (torch.float32, torch.bfloat16)
+            self._same[key] = all(_alike(deepcopy(module).to(dtype).eval(), name, kind) for dtype in formats)
+        return self._same[key]
+
+    def _block(self, module: Any) -> "Callable[..., Tensor] | None":
+        from torch.nn import Dropout, LayerNorm
+        from transformers.activations import GELUActivation
+
+        parts = dict(module.named_children())
+        if set(parts) == _BENT and isinstance(parts["intermediate_act_fn"], GELUActivation):
+            return self._bends(module) if isinstance(module.dense, self.linear) else None
+        normed = set(parts) == _NORMED and type(parts["LayerNorm"]) is LayerNorm
+        whole = normed and parts["LayerNorm"].bias is not None and isinstance(parts["dropout"], Dropout)
+        return self._norms(module) if whole else None
+
+    def _bends(self, module: Any) -> "Callable[..., Tensor]":
+        def forward(hidden_states: "Tensor") -> "Tensor":
+            found: Tensor = module.dense.bent(hidden_states, module.intermediate_act_fn)
+            return found
+
+        return forward
+
+    def _norms(self, module: Any) -> "Callable[..., Tensor]":
+        def forward(hidden_states: "Tensor", input_tensor: "Tensor") -> "Tensor":
+            given, norm, chance = module.dense(hidden_states), module.LayerNorm, module.dropout
+            if _share(chance) >= 1 or not self._kernels.can_norm(given, input_tensor, norm.weight):
+                usual: Tensor = norm(chance(given) + input_tensor)
+                return usual
+            found: Tensor = self._normed(given, input_tensor, norm.weight, norm.bias, norm.eps, _share(chance))
+            return found
+
+        return forward
+
+    def _behind(self, module: Any) -> "Callable[..., Tensor] | None":
+        first, last = (getattr(module, name, None) for name in _BOTH)
+        if not hasattr(module, _BEHIND) or first is None or last is None or not self._block(first):
+            return None
+        if not self._block(last) or not all(isinstance(part.dense, self.linear) for part in (first, last)):
+            return None
+
+        def forward(attention_output: "Tensor") -> "Tensor":
+            one, other, norm = first.dense, last.dense, last.LayerNorm
+            able = one.is_now_compiled(attention_output) and other.weight.dtype == attention_output.dtype
+            able = (
+                able
+                and _share(last.dropout) < 1
+                and other.weight.shape == one.weight.shape[::-1]
+                and "forward" not in vars(other)
+            )
+            if not able or not self._kernels.can_norm(attention_output, attention_output, norm.weight):
+                usual: Tensor = last(first(attention_output), attention_output)
+                return usual
+            numbers = (one.weight, one.bias, other.weight, other.bias, norm.weight, norm.bias)
+            found: Tensor = self._both(attention_output, *numbers, norm.eps, _share(last.dropout))
+            return found
+
+        return forward
+
+
+def _share(dropout: Any) -> float:
+    return float(dropout.p) if dropout.training else 0.0
+
+
+def _alike(module: Any, name: str, kind: Any) -> bool:
+    """Whether a block computes the same by what it is to get instead."""
+    import torch
+
+    weight = next(module.parameters())
+    dense = getattr(module, "dense", None) or module.intermediate.dense
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            given = [torch.randn(1, _TRIED, dense.weight.shape[1], dtype=weight.dtype)]
+            if "LayerNorm" in dict(module.named_children()):
+                given.append(torch.randn(1, _TRIED, dense.weight.shape[0], dtype=weight.dtype))
+            wanted, found = getattr(module, name)(*given).float(), kind(module)(*given).float()
+    except (TypeError, ValueError, RuntimeError, AttributeError):
+        return False
+    return bool((found - wanted).norm() <= _ROUNDING[8 * weight.element_size()] * wanted.norm())
+
+
+class _Together:
+    """Linear layers that read the same tokens: the first that is asked computes all of them.
+
+    Where another is asked for something else next, they are computed one by one from then on.
+    """
+
+    def __init__(self, layers: list[Any], products: Any) -> None:
+        self._layers, self._products, self._apart = layers, products, False
+        self._given: Any = None
+        self._left: dict[int, Any] = {}
+
+    def found(self, layer: Any, given: "Tensor") -> "Tensor":
+        """What this one of them makes of these tokens."""
+        if self._left and not (given is self._given and id(layer) in self._left):
+            self._apart, self._left = True, {}
+        if not self._left and not self._apart:
+            weights, biases = ([getattr(each, name) for each in self._layers] for name in ("weight", "bias"))
+            made = self._products(given, len(self._layers), *weights, *biases)
+            self._given, self._left = given, dict(zip(map(id, self._layers), made, strict=True))
+        if self._apart:
+            self._given = None
+            alone: Tensor = self._products(given, 1, layer.weight, layer.bias)[0]
+            return alone
+        found: Tensor = self._left.pop(id(layer))
+        if not self._left:
+            self._given = None
+        return found
+
+
+def _products_function(kernels: "Kernels") -> Any:
+    import torch
+
+    class Products(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, given: Any, count: int, *numbers: Any) -> Any:
+            weights, biases = numbers[:count], numbers[count:]
+            ctx.save_for_backward(given if any(ctx.needs_input_grad[2:]) else None, *weights)
+            return tuple(kernels.linear(given, weights, biases))
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Any) -> Any:
+            given, *weights = ctx.saved_tensors
+            needed, _, *learned = ctx.needs_input_grad
+            to_given = kernels.linear_back(gradients, weights) if needed else None
+            if not any(learned):
+                return to_given, None, *(None for _ in learned)
+            to_weights, to_biases = zip(*kernels.linear_weights(gradients, given), strict=True)
+            found = zip((*to_weights, *to_biases), learned, strict=True)
+            return to_given, None, *(each if wanted else None for each, wanted in found)
+
+    return Products.apply
+
+
+def _bent_function(kernels: "Kernels") -> Any:
+    import torch
+
+    class Bent(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, given: Any, weight: Any, bias: Any) -> Any:
+            needed, *learned = ctx.needs_input_grad
+            slopes = _slopes(given, weight) if needed or any(learned) else None
+            ctx.save_for_backward(given if any(learned) else None, weight, slopes)
+            return kernels.bent_linear(given, weight, bias, slopes)
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            given, weight, slopes = ctx.saved_tensors
+            gradient = gradient * slopes
+            to_given = kernels.linear_back([gradient], [weight]) if ctx.needs_input_grad[0] else None
+            return to_given, *_learned(kernels, gradient, given, ctx.needs_input_grad[1:])
+
+    return Bent.apply
+
+
+def _normed_function(kernels: "Kernels") -> Any:
+    import torch
+
+    from core.models.kernels import Norm
+
+    class Normed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, given: Any, beside: Any, weight: Any, bias: Any, eps: float, share: float) -> Any:
+            ctx.norm = Norm(weight, bias, eps, drawn_seed() if share else 0, share)
+            kept = _kept(given) if any(ctx.needs_input_grad) else (None, None)
+            ctx.save_for_backward(*kept)
+            return kernels.norm(given, beside, ctx.norm, *kept)
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            learned = any(ctx.needs_input_grad[2:])
+            to_given, to_beside, to_norm = kernels.norm_back(gradient, ctx.norm, *ctx.saved_tensors, learned=learned)
+            return to_given, to_beside, *((None, None) if to_norm is None else to_norm.unbind()), None, None
+
+    return Normed.apply
+
+
+def _both_function(kernels: "Kernels") -> Any:
+    """A linear layer, GELU, another linear layer, dropout, the sum with what came, and a norm."""
+    import torch
+
+    from core.models.kernels import Norm
+
+    class Both(torch.autograd.Function):
+        @staticmethod
+        def forward(
+            ctx: Any, given: Any, one: Any, one_bias: Any, other: Any, other_bias: Any, weight: Any, bias: Any,
+            eps: float, share: float,
+        ) -> Any:  # fmt: skip
+            needs = ctx.needs_input_grad
+            slopes = _slopes(given, one) if any(needs) else None
+            bent = kernels.bent_linear(given, one, one_bias, slopes)
+            (made,) = kernels.linear(bent, [other], [other_bias])
+            ctx.norm = Norm(weight, bias, eps, drawn_seed() if share else 0, share)
+            kept = _kept(given) if any(needs) else (None, None)
+            read = (given if any(needs[1:3]) else None, bent if any(needs[3:5]) else None)
+            ctx.save_for_backward(*read, one, other, slopes, *kept)
+            return kernels.norm(made, given, ctx.norm, *kept)
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            given, bent, one, other, slopes, *kept = ctx.saved_tensors
+            needs, learned = ctx.needs_input_grad, any(ctx.needs_input_grad[5:7])
+            to_made, to_given, to_norm = kernels.norm_back(gradient, ctx.norm, *kept, learned=learned)
+            to_other = _learned(kernels, to_made, bent, needs[3:5])
+            to_bent = kernels.linear_back([to_made], [other], slopes=slopes)
+            to_one = _learned(kernels, to_bent, given, needs[1:3])
+            back = kernels.linear_back([to_bent], [one], beside=to_given) if needs[0] else None
+            return back, *to_one, *to_other, *((None, None) if to_norm is None else to_norm.unbind()), None, None
+
+    return Both.apply
+
+
+def _slopes(given: "Tensor", weight: "Tensor") -> "Tensor":
+    return given.new_empty(*given.shape[:-1], len(weight))
+
+
+def _kept(given: "Tensor") -> "tuple[Tensor, Tensor]":
+    """Room for what a norm of numbers of this shape needs on the way back."""
+    import torch
+
+    return given.new_empty(given.shape), torch.empty(given.shape[:-1])
+
+
+def _learned(kernels: "Kernels", gradient: "Tensor", given: "Tensor", wanted: Any) -> "tuple[Any, Any]":
+    """Gradients of the weight and the bias of a linear layer, as far as they are wanted."""
+    if not any(wanted):
+        return None, None
+    ((to_weight, to_bias),) = kernels.linear_weights([gradient], given)
+    return to_weight if wanted[0] else None, to_bias if wanted[1] else None
+
+
+def _linear_class(kernels: "Kernels", products: Any, bent: Any) -> Any:
+    import torch
+
+    class CompiledLinear(torch.nn.Linear):
+        compiled = True
+
+        def is_now_compiled(self, input: Any) -> bool:
+            return "forward" not in vars(self) and kernels.can_multiply(input, self.weight)
+
+        def forward(self, input: Any) -> Any:
+            if not kernels.can_multiply(input, self.weight):
+                return super().forward(input)
+            together = vars(self).get("together")
+            return together.found(self, input) if together else products(input, 1, self.weight, self.bias)[0]
+
+        def bent(self, input: Any, bend: Any) -> Any:
+            """Bent by GELU; `bend` does it where these steps can't."""
+            return bent(input, self.weight, self.bias) if self.is_now_compiled(input) else bend(self(input))
+
+    return CompiledLinear

@@ -1,0 +1,8 @@
+"""What this processor says that it can do, so that a test is never left out without a word where it can."""
+
+from pathlib import Path
+
+_FLAGS = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+# Pairs of bfloat16 and fours of int8 are multiplied; and linear layers by the former, as there is nothing faster.
+PAIRS_ARE_MULTIPLIED = "avx512_bf16" in _FLAGS and "avx512_vnni" in _FLAGS
+LAYERS_ARE_COMPILED = PAIRS_ARE_MULTIPLIED and "amx_bf16" not in _FLAGS
