@@ -772,6 +772,8 @@ def _norm_alike(kernels: Kernels, dtype: "torch.dtype") -> bool:
         pairs = zip((found, *back, *(both if both is not None else ())), (wanted.detach(), *usual), strict=True)
         if not all(_alike(some, each, rounding) for some, each in pairs):
             return False
+        if not _alike(kernels.norm(given, beside, norm), wanted.detach(), rounding):
+            return False
     return True
 
 

@@ -11,6 +11,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from core.models import kernels
 from core.models.compiled_layers import compiled_layers, is_linear
+from core.models.int8 import int8_products
 from core.models.rounding import rounded_reading
 from tests.processor import LAYERS_ARE_COMPILED
 from tests.ways import MODELS
@@ -359,3 +360,25 @@ def test_many_texts_are_read_with_them(tmp_path, multiplying, monkeypatch):
     assert used
     torch.testing.assert_close(found, usual, rtol=0.05, atol=0.05)
     assert all(weight.dtype == torch.float32 for weight in model.parameters())
+
+
+def test_int8_goes_before_them_and_bends_too(tmp_path, multiplying, monkeypatch):
+    if not multiplying.can_multiply_int8(torch.zeros(32, 32)):
+        pytest.skip("this processor does not multiply int8")
+    model, bent = bert(tmp_path).to(torch.bfloat16).eval(), []
+    ids = torch.randint(5, 40, (6, 14), generator=torch.Generator().manual_seed(0))
+    real = kernels.Kernels.int8_linear
+    monkeypatch.setattr(
+        kernels.Kernels, "int8_linear", lambda *given, **more: (bent.append(bool(more)), real(*given, **more))[1]
+    )
+    with torch.inference_mode():
+        usual = model(input_ids=ids).logits.float()
+        with compiled_layers(model, multiplying), int8_products(model, multiplying) as some:
+            assert some
+            found = model(input_ids=ids).logits.float()
+            layers = model.config.num_hidden_layers
+            assert (len(bent), sum(bent)) == (6 * layers, layers)
+            model.bert.encoder.layer[0].intermediate(drawn((1, 9, model.config.hidden_size))[0])
+            assert sum(bent) == layers + 1
+        assert "bent" not in vars(model.bert.encoder.layer[0].intermediate.dense)
+    torch.testing.assert_close(found, usual, rtol=0.05, atol=0.05)
