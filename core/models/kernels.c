@@ -9,7 +9,7 @@
 #define INLINE static inline __attribute__((always_inline))
 #define WIDE 16 /* numbers that are computed at once */
 /* Whoever compiles this says PART: numbers that a thread takes at a time, and whose squares are one sum; and ROWS, a
- * multiple of 2: of a product that are computed at once where a processor multiplies pairs or fours; WIDEST, numbers of a
+ * multiple of 8: of a product that are computed at once where a processor multiplies pairs or fours; WIDEST, numbers of a
  * row that is normed, and GROUP, rows whose gradients of weight and bias are one sum. */
 
 /* Whether numbers are exact is written out where threads begin: so it is known when this is compiled, not later. */
@@ -615,8 +615,45 @@ INLINE void as_rows(Head head, int rows, Pair *found) {
     memset(found + head.tokens * head.dim / 2, 0, bytes * (size_t)(rows - head.tokens));
 }
 
+/* 16 rows of 16 pairs, turned; some of the rows may be zeros. The next row of found is so many pairs away. */
+INLINE void turned_pairs(const uint16_t *given, int64_t width, int there, Pair *found, int found_row) {
+    __m512i rows[16], mixed[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) rows[i] = i < there ? _mm512_loadu_si512(given + i * width) : _mm512_setzero_si512();
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) {
+        mixed[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+        mixed[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) {
+        rows[i] = _mm512_unpacklo_epi64(mixed[i], mixed[i + 2]);
+        rows[i + 1] = _mm512_unpackhi_epi64(mixed[i], mixed[i + 2]);
+        rows[i + 2] = _mm512_unpacklo_epi64(mixed[i + 1], mixed[i + 3]);
+        rows[i + 3] = _mm512_unpackhi_epi64(mixed[i + 1], mixed[i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        __m512i near = _mm512_shuffle_i32x4(rows[i], rows[i + 4], 0x88);
+        __m512i far = _mm512_shuffle_i32x4(rows[i + 8], rows[i + 12], 0x88);
+        __m512i odd = _mm512_shuffle_i32x4(rows[i], rows[i + 4], 0xdd);
+        __m512i last = _mm512_shuffle_i32x4(rows[i + 8], rows[i + 12], 0xdd);
+        _mm512_storeu_si512(found + i * found_row, _mm512_shuffle_i32x4(near, far, 0x88));
+        _mm512_storeu_si512(found + (i + 4) * found_row, _mm512_shuffle_i32x4(odd, last, 0x88));
+        _mm512_storeu_si512(found + (i + 8) * found_row, _mm512_shuffle_i32x4(near, far, 0xdd));
+        _mm512_storeu_si512(found + (i + 12) * found_row, _mm512_shuffle_i32x4(odd, last, 0xdd));
+    }
+}
+
 /* As (dim / 2, columns), pairs along the numbers of a token. */
 INLINE void as_columns(Head head, int columns, Pair *found) {
+    if (head.dim % (2 * WIDE) == 0) {
+        for (int i = 0; i < columns; i += WIDE)
+            for (int d = 0; d < head.dim; d += 2 * WIDE)
+                turned_pairs(head.first + i * head.token + d, head.token, head.tokens - i, found + d / 2 * columns + i,
+                             columns);
+        return;
+    }
     for (int i = 0; i < columns; i++)
         for (int pair = 0; pair < head.dim / 2; pair++) {
             Pair both = 0;
@@ -638,28 +675,70 @@ INLINE void along_tokens(Head head, int rows, Pair *found) {
     }
 }
 
+/* 2^x, with a polynomial whose relative error is below 3e-6. */
+INLINE __m512 power_of_two(__m512 x) {
+    __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m512 rest = _mm512_sub_ps(x, whole), power = _mm512_set1_ps(9.560510206e-3f);
+    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(5.591703917e-2f));
+    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(2.402498111e-1f));
+    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(6.931219677e-1f));
+    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(9.999991909e-1f));
+    return _mm512_scalef_ps(power, whole);
+}
+
+INLINE __m512 joined(__m512 one, __m512 other, int add) {
+    return add ? _mm512_add_ps(one, other) : _mm512_max_ps(one, other);
+}
+
+/* Of each of 8, the sum of its lanes, or the highest of them. */
+INLINE __m256 lanes_joined(const __m512 *given, int add) {
+    __m512 some[4], both[2];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        some[i] = joined(_mm512_unpacklo_ps(given[2 * i], given[2 * i + 1]),
+                         _mm512_unpackhi_ps(given[2 * i], given[2 * i + 1]), add);
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        __m512d one = _mm512_castps_pd(some[2 * i]), other = _mm512_castps_pd(some[2 * i + 1]);
+        both[i] = joined(_mm512_castpd_ps(_mm512_unpacklo_pd(one, other)),
+                         _mm512_castpd_ps(_mm512_unpackhi_pd(one, other)), add);
+    }
+    __m512 half = joined(_mm512_shuffle_f32x4(both[0], both[1], 0x44), _mm512_shuffle_f32x4(both[0], both[1], 0xee), add);
+    half = joined(half, _mm512_shuffle_f32x4(half, half, 0xb1), add);
+    return _mm512_castps512_ps256(_mm512_shuffle_f32x4(half, half, 0x88));
+}
+
 /* Of each row of (ROWS, seen), a softmax of its first tokens that still has to be multiplied by `wholes`: one by the sum
- * of the row. With a polynomial of 2^x whose relative error is below 3e-6; what fills a row up gets 0. */
+ * of the row. What fills a row up gets 0. */
 INLINE void powers(float *scores, int seen, int tokens, float scale, float *wholes) {
     const __m512 by = _mm512_set1_ps(scale * 1.44269504f);
-    for (int row = 0; row < ROWS; row++, scores += seen) {
-        for (int j = tokens; j < seen; j++) scores[j] = -1e30f;
-        __m512 high = _mm512_loadu_ps(scores), sums = _mm512_setzero_ps();
-        for (int j = WIDE; j < seen; j += WIDE) high = _mm512_max_ps(high, _mm512_loadu_ps(scores + j));
-        const __m512 most = _mm512_mul_ps(_mm512_set1_ps(_mm512_reduce_max_ps(high)), by);
-        for (int j = 0; j < seen; j += WIDE) {
-            __m512 x = _mm512_fmsub_ps(_mm512_loadu_ps(scores + j), by, most);
-            __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-            __m512 rest = _mm512_sub_ps(x, whole), power = _mm512_set1_ps(9.560510206e-3f);
-            power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(5.591703917e-2f));
-            power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(2.402498111e-1f));
-            power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(6.931219677e-1f));
-            power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(9.999991909e-1f));
-            power = _mm512_scalef_ps(power, whole);
-            sums = _mm512_add_ps(sums, power);
-            _mm512_storeu_ps(scores + j, power);
+    const int last = seen - WIDE;
+    const __mmask16 there = (__mmask16)(0xffff >> (seen - tokens));
+    for (int begin = 0; begin < ROWS; begin += 8, scores += 8 * seen, wholes += 8) {
+        __m512 highs[8], sums[8];
+        float most[8];
+#pragma GCC unroll 8
+        for (int row = 0; row < 8; row++) {
+            highs[row] = _mm512_mask_loadu_ps(_mm512_set1_ps(-1e30f), there, scores + row * seen + last);
+            sums[row] = _mm512_setzero_ps();
         }
-        wholes[row] = 1.0f / _mm512_reduce_add_ps(sums);
+        for (int j = 0; j < last; j += WIDE)
+#pragma GCC unroll 8
+            for (int row = 0; row < 8; row++)
+                highs[row] = _mm512_max_ps(highs[row], _mm512_loadu_ps(scores + row * seen + j));
+        _mm256_storeu_ps(most, _mm256_mul_ps(lanes_joined(highs, 0), _mm512_castps512_ps256(by)));
+        for (int j = 0; j <= last; j += WIDE) {
+            const __mmask16 kept = j < last ? 0xffff : there;
+#pragma GCC unroll 8
+            for (int row = 0; row < 8; row++) {
+                float *place = scores + row * seen + j;
+                __m512 x = _mm512_fmsub_ps(_mm512_loadu_ps(place), by, _mm512_set1_ps(most[row]));
+                __m512 power = _mm512_maskz_mov_ps(kept, power_of_two(x));
+                sums[row] = _mm512_add_ps(sums[row], power);
+                _mm512_storeu_ps(place, power);
+            }
+        }
+        _mm256_storeu_ps(wholes, _mm256_div_ps(_mm256_set1_ps(1.0f), lanes_joined(sums, 1)));
     }
 }
 
@@ -833,41 +912,11 @@ INLINE void along_rows(const uint16_t *given, int64_t width, int64_t rows, Pair 
         zipped(given + i * width, i + 1 < rows ? given + (i + 1) * width : 0, found, found + WIDE);
 }
 
-/* 16 rows of 16 pairs, turned. */
-INLINE void turned_pairs(const uint16_t *given, int64_t width, Pair *found) {
-    __m512i rows[16], mixed[16];
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; i++) rows[i] = _mm512_loadu_si512(given + i * width);
-#pragma GCC unroll 8
-    for (int i = 0; i < 16; i += 2) {
-        mixed[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
-        mixed[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4) {
-        rows[i] = _mm512_unpacklo_epi64(mixed[i], mixed[i + 2]);
-        rows[i + 1] = _mm512_unpackhi_epi64(mixed[i], mixed[i + 2]);
-        rows[i + 2] = _mm512_unpacklo_epi64(mixed[i + 1], mixed[i + 3]);
-        rows[i + 3] = _mm512_unpackhi_epi64(mixed[i + 1], mixed[i + 3]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        __m512i near = _mm512_shuffle_i32x4(rows[i], rows[i + 4], 0x88);
-        __m512i far = _mm512_shuffle_i32x4(rows[i + 8], rows[i + 12], 0x88);
-        __m512i odd = _mm512_shuffle_i32x4(rows[i], rows[i + 4], 0xdd);
-        __m512i last = _mm512_shuffle_i32x4(rows[i + 8], rows[i + 12], 0xdd);
-        _mm512_storeu_si512(found + i * COLUMNS, _mm512_shuffle_i32x4(near, far, 0x88));
-        _mm512_storeu_si512(found + (i + 4) * COLUMNS, _mm512_shuffle_i32x4(odd, last, 0x88));
-        _mm512_storeu_si512(found + (i + 8) * COLUMNS, _mm512_shuffle_i32x4(near, far, 0xdd));
-        _mm512_storeu_si512(found + (i + 12) * COLUMNS, _mm512_shuffle_i32x4(odd, last, 0xdd));
-    }
-}
-
 /* 32 rows of (rows, width) as (width / 2, 32), pairs along the numbers of a row. */
 INLINE void across_rows(const uint16_t *given, int64_t width, Pair *found) {
     for (int64_t i = 0; i < width; i += 2 * WIDE)
         for (int half = 0; half < 2; half++)
-            turned_pairs(given + half * WIDE * width + i, width, found + i / 2 * COLUMNS + half * WIDE);
+            turned_pairs(given + half * WIDE * width + i, width, WIDE, found + i / 2 * COLUMNS + half * WIDE, COLUMNS);
 }
 
 /* 32 columns of (rows, width) as (32 / ROWS, rows / 2, ROWS), pairs along the rows, and the sum of each column. */
