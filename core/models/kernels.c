@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
+#define APART static __attribute__((noinline)) /* compiled once, as that takes long */
 #define WIDE 16 /* numbers that are computed at once */
 /* Whoever compiles this says PART: numbers that a thread takes at a time, and whose squares are one sum; and ROWS, a
  * multiple of 8: of a product that are computed at once where a processor multiplies pairs or fours; WIDEST, numbers of a
@@ -109,35 +110,28 @@ INLINE float bent(float x, float *slope) {
 
 /* The same for numbers that are rounded to bfloat16 then, by polynomials of the square: errors are below 1.2e-6 of the share
  * and 4.3e-6 of the slope. Below -5.1 both are 0. */
+#define FAR 5.1f
+static const float SHARE[] = {
+    -1.791159654e-03f, 4.320044155e-03f, -3.674983075e-03f, 4.769413941e-03f, -1.159424336e-02f,
+    1.851012812e-02f, -2.419570957e-02f, 3.148158709e-02f, -4.018857126e-02f, 5.080211707e-02f,
+    -6.900467370e-02f, 1.386050321e-01f,
+};
+static const float SLOPE[] = {
+    1.364672935e-02f, -3.158482868e-02f, 1.906116730e-02f, -1.568621945e-02f, 5.595560986e-02f,
+    -8.337768869e-02f, 8.054298366e-02f, -7.831604643e-02f, 7.608969434e-02f, -6.806798303e-02f,
+    6.345336816e-02f, -7.287915130e-02f, 1.392032519e-01f,
+};
+#define TERMS(of) ((int)(sizeof of / sizeof *of))
+
 INLINE float bent_shortly(float x, float *slope) {
-    float near = x > 5.1f ? 5.1f : x < -5.1f ? -5.1f : x, u = near * near * (2.0f / 26.01f) - 1.0f;
-    float share = -1.791159654e-03f;
-    share = share * u + 4.320044155e-03f;
-    share = share * u - 3.674983075e-03f;
-    share = share * u + 4.769413941e-03f;
-    share = share * u - 1.159424336e-02f;
-    share = share * u + 1.851012812e-02f;
-    share = share * u - 2.419570957e-02f;
-    share = share * u + 3.148158709e-02f;
-    share = share * u - 4.018857126e-02f;
-    share = share * u + 5.080211707e-02f;
-    share = share * u - 6.900467370e-02f;
-    share = share * u + 1.386050321e-01f;
-    float both = 1.364672935e-02f;
-    both = both * u - 3.158482868e-02f;
-    both = both * u + 1.906116730e-02f;
-    both = both * u - 1.568621945e-02f;
-    both = both * u + 5.595560986e-02f;
-    both = both * u - 8.337768869e-02f;
-    both = both * u + 8.054298366e-02f;
-    both = both * u - 7.831604643e-02f;
-    both = both * u + 7.608969434e-02f;
-    both = both * u - 6.806798303e-02f;
-    both = both * u + 6.345336816e-02f;
-    both = both * u - 7.287915130e-02f;
-    both = both * u + 1.392032519e-01f;
-    *slope = x < -5.1f ? 0.0f : 0.5f + near * both;
-    return x < -5.1f ? 0.0f : x * (0.5f + near * share);
+    float near = x > FAR ? FAR : x < -FAR ? -FAR : x, u = near * near * (2.0f / (FAR * FAR)) - 1.0f;
+    float share = SHARE[0], both = SLOPE[0];
+#pragma GCC unroll 16
+    for (int term = 1; term < TERMS(SHARE); term++) share = share * u + SHARE[term];
+#pragma GCC unroll 16
+    for (int term = 1; term < TERMS(SLOPE); term++) both = both * u + SLOPE[term];
+    *slope = x < -FAR ? 0.0f : 0.5f + near * both;
+    return x < -FAR ? 0.0f : x * (0.5f + near * share);
 }
 
 INLINE void gelu(const void *given, void *found, void *slopes, int64_t part, int64_t count, int exact) {
@@ -371,7 +365,7 @@ typedef float lanes __attribute__((vector_size(4 * WIDE), aligned(4), may_alias)
 /* found (rows, columns) = left (rows, inner) right (inner, columns): rows in fours, columns in sixteens.
  *
  * left: whose next row and next column are so many numbers away; of right and found the next row is. */
-INLINE void product(int rows, int columns, int inner, const float *left, int left_row, int left_column,
+APART void product(int rows, int columns, int inner, const float *left, int left_row, int left_column,
                     const float *right, int right_row, float *found, int found_row) {
     for (int column = 0; column < columns; column += WIDE)
         for (int row = 0; row < rows; row += 4) {
@@ -426,7 +420,7 @@ INLINE float highest(float *parts) {
 }
 
 /* A softmax of each row of (rows, seen): of its first tokens; what fills it up gets e^-87, which is nothing. */
-INLINE void softmax(float *scores, int rows, int seen, int tokens, float scale) {
+APART void softmax(float *scores, int rows, int seen, int tokens, float scale) {
     for (int i = 0; i < rows; i++, scores += seen) {
         float high[WIDE], sums[WIDE] = {0};
         for (int j = tokens; j < seen; j++) scores[j] = -3e38f;
@@ -588,7 +582,7 @@ INLINE void paired_part(int wide, int pairs, const Pair *left, int left_row, int
     }
 }
 
-INLINE void paired(int columns, int pairs, const Pair *left, int left_row, int left_pair, const Pair *right,
+APART void paired(int columns, int pairs, const Pair *left, int left_row, int left_pair, const Pair *right,
                    int right_pair, float *found, int found_row) {
     int column = 0;
     for (; column + 2 * WIDE <= columns; column += 2 * WIDE)
@@ -609,14 +603,14 @@ INLINE Head head_of(const Laid *laid, int64_t begin, int64_t head, int tokens, i
 }
 
 /* As (rows, dim / 2), pairs along the numbers of a token, with zeros behind its tokens. */
-INLINE void as_rows(Head head, int rows, Pair *found) {
+APART void as_rows(Head head, int rows, Pair *found) {
     size_t bytes = sizeof(uint16_t) * (size_t)head.dim;
     for (int i = 0; i < head.tokens; i++) memcpy(found + i * head.dim / 2, head.first + i * head.token, bytes);
     memset(found + head.tokens * head.dim / 2, 0, bytes * (size_t)(rows - head.tokens));
 }
 
 /* 16 rows of 16 pairs, turned; some of the rows may be zeros. The next row of found is so many pairs away. */
-INLINE void turned_pairs(const uint16_t *given, int64_t width, int there, Pair *found, int found_row) {
+APART void turned_pairs(const uint16_t *given, int64_t width, int there, Pair *found, int found_row) {
     __m512i rows[16], mixed[16];
 #pragma GCC unroll 16
     for (int i = 0; i < 16; i++) rows[i] = i < there ? _mm512_loadu_si512(given + i * width) : _mm512_setzero_si512();
@@ -646,7 +640,7 @@ INLINE void turned_pairs(const uint16_t *given, int64_t width, int there, Pair *
 }
 
 /* As (dim / 2, columns), pairs along the numbers of a token. */
-INLINE void as_columns(Head head, int columns, Pair *found) {
+APART void as_columns(Head head, int columns, Pair *found) {
     if (head.dim % (2 * WIDE) == 0) {
         for (int i = 0; i < columns; i += WIDE)
             for (int d = 0; d < head.dim; d += 2 * WIDE)
@@ -663,7 +657,7 @@ INLINE void as_columns(Head head, int columns, Pair *found) {
 }
 
 /* As (rows / 2, dim), pairs along the tokens. */
-INLINE void along_tokens(Head head, int rows, Pair *found) {
+APART void along_tokens(Head head, int rows, Pair *found) {
     for (int i = 0; i < rows; i += 2, found += head.dim) {
         const uint16_t *first = head.first + i * head.token, *second = first + head.token;
         if (i + 1 < head.tokens)
@@ -710,7 +704,7 @@ INLINE __m256 lanes_joined(const __m512 *given, int add) {
 
 /* Of each row of (ROWS, seen), a softmax of its first tokens that still has to be multiplied by `wholes`: one by the sum
  * of the row. What fills a row up gets 0. */
-INLINE void powers(float *scores, int seen, int tokens, float scale, float *wholes) {
+APART void powers(float *scores, int seen, int tokens, float scale, float *wholes) {
     const __m512 by = _mm512_set1_ps(scale * 1.44269504f);
     const int last = seen - WIDE;
     const __mmask16 there = (__mmask16)(0xffff >> (seen - tokens));
@@ -748,13 +742,13 @@ INLINE __m512 widened_row(const uint16_t *from) {
 }
 
 /* Numbers side by side, rounded. */
-INLINE void rounded_row(const float *given, int count, uint16_t *found) {
+APART void rounded_row(const float *given, int count, uint16_t *found) {
     for (int j = 0; j < count; j += WIDE)
         _mm256_storeu_si256((__m256i *)(found + j), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(given + j)));
 }
 
 /* Two rows of numbers, rounded, as one of pairs. */
-INLINE void rounded_pairs(const float *first, const float *second, int count, Pair *found) {
+APART void rounded_pairs(const float *first, const float *second, int count, Pair *found) {
     for (int j = 0; j < count; j += WIDE) {
         __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(first + j)));
         __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(second + j)));
@@ -907,20 +901,20 @@ INLINE void zipped(const uint16_t *first, const uint16_t *second, Pair *near, Pa
 }
 
 /* 32 columns of (rows, width) as (rows / 2, 32), pairs along the rows; where those are odd, the last has zeros. */
-INLINE void along_rows(const uint16_t *given, int64_t width, int64_t rows, Pair *found) {
+APART void along_rows(const uint16_t *given, int64_t width, int64_t rows, Pair *found) {
     for (int64_t i = 0; i < rows; i += 2, found += COLUMNS)
         zipped(given + i * width, i + 1 < rows ? given + (i + 1) * width : 0, found, found + WIDE);
 }
 
 /* 32 rows of (rows, width) as (width / 2, 32), pairs along the numbers of a row. */
-INLINE void across_rows(const uint16_t *given, int64_t width, Pair *found) {
+APART void across_rows(const uint16_t *given, int64_t width, Pair *found) {
     for (int64_t i = 0; i < width; i += 2 * WIDE)
         for (int half = 0; half < 2; half++)
             turned_pairs(given + half * WIDE * width + i, width, WIDE, found + i / 2 * COLUMNS + half * WIDE, COLUMNS);
 }
 
 /* 32 columns of (rows, width) as (32 / ROWS, rows / 2, ROWS), pairs along the rows, and the sum of each column. */
-INLINE void in_blocks(const uint16_t *given, int64_t width, int64_t rows, Pair *found, uint16_t *sums) {
+APART void in_blocks(const uint16_t *given, int64_t width, int64_t rows, Pair *found, uint16_t *sums) {
     __m512 near = _mm512_setzero_ps(), far = near;
     int64_t block = (rows + 1) / 2 * ROWS;
     for (int64_t i = 0; i < rows; i += 2, found += ROWS) {
@@ -945,22 +939,43 @@ INLINE void rounded_sums(__m512 sums[ROWS][2], uint16_t *found, int64_t width) {
     }
 }
 
-/* GELU of a row of 32 numbers, and its slopes, if they are asked for. */
-INLINE void bent_row(__m512 near, __m512 far, uint16_t *found, uint16_t *slopes, int sloping) {
-    float numbers[COLUMNS], slope[COLUMNS];
-    _mm512_storeu_ps(numbers, near);
-    _mm512_storeu_ps(numbers + WIDE, far);
-#pragma omp simd
-    for (int i = 0; i < COLUMNS; i++) numbers[i] = bent_shortly(numbers[i], slope + i);
-    rounded_row(numbers, COLUMNS, found);
-    if (sloping) rounded_row(slope, COLUMNS, slopes);
+/* GELU, rounded, and its slopes, if they are asked for: as `bent_shortly` has it. */
+INLINE void bent_lanes(__m512 x, uint16_t *found, uint16_t *slopes) {
+    const __m512 far = _mm512_set1_ps(FAR), half = _mm512_set1_ps(0.5f);
+    const __mmask16 some = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-FAR), _CMP_NLT_UQ);
+    __m512 near = _mm512_max_ps(_mm512_set1_ps(-FAR), _mm512_min_ps(far, x));
+    __m512 u = _mm512_fmsub_ps(_mm512_mul_ps(near, near), _mm512_set1_ps(2.0f / (FAR * FAR)), _mm512_set1_ps(1.0f));
+    __m512 share = _mm512_set1_ps(SHARE[0]);
+#pragma GCC unroll 16
+    for (int term = 1; term < TERMS(SHARE); term++) share = _mm512_fmadd_ps(share, u, _mm512_set1_ps(SHARE[term]));
+    share = _mm512_maskz_mul_ps(some, x, _mm512_fmadd_ps(near, share, half));
+    _mm256_storeu_si256((__m256i *)found, (__m256i)_mm512_cvtneps_pbh(share));
+    if (!slopes) return;
+    __m512 both = _mm512_set1_ps(SLOPE[0]);
+#pragma GCC unroll 16
+    for (int term = 1; term < TERMS(SLOPE); term++) both = _mm512_fmadd_ps(both, u, _mm512_set1_ps(SLOPE[term]));
+    both = _mm512_maskz_mov_ps(some, _mm512_fmadd_ps(near, both, half));
+    _mm256_storeu_si256((__m256i *)slopes, (__m256i)_mm512_cvtneps_pbh(both));
+}
+
+/* The same for rows of 32 numbers; the next row of found is so many away. */
+APART void bent_rows(const float *numbers, int rows, uint16_t *found, uint16_t *slopes, int64_t width) {
+    for (int row = 0; row < rows; row++)
+        for (int half = 0; half < COLUMNS; half += WIDE) {
+            __m512 x = _mm512_loadu_ps(numbers + row * COLUMNS + half);
+            if (slopes) bent_lanes(x, found + row * width + half, slopes + row * width + half);
+            else bent_lanes(x, found + row * width + half, 0);
+        }
 }
 
 INLINE void bent_sums(__m512 sums[ROWS][2], uint16_t *found, uint16_t *slopes, int64_t width) {
+    float numbers[ROWS * COLUMNS];
 #pragma GCC unroll 8
-    for (int row = 0; row < ROWS; row++)
-        if (slopes) bent_row(sums[row][0], sums[row][1], found + row * width, slopes + row * width, 1);
-        else bent_row(sums[row][0], sums[row][1], found + row * width, 0, 0);
+    for (int row = 0; row < ROWS; row++) {
+        _mm512_storeu_ps(numbers + row * COLUMNS, sums[row][0]);
+        _mm512_storeu_ps(numbers + row * COLUMNS + WIDE, sums[row][1]);
+    }
+    bent_rows(numbers, ROWS, found, slopes, width);
 }
 
 /* Where the next rows of a product begin: the last ones may be some of those before them, once more. */
@@ -1156,6 +1171,7 @@ INLINE void int8_part(const Int8 *all, int64_t row, int panel, int bend) {
     const int8_t *left = all->given + row * all->inner;
     const uint8_t *right = all->weights + (int64_t)column * all->inner;
     __m512i sums[ROWS][2];
+    float numbers[ROWS * COLUMNS];
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; i++) sums[i][0] = sums[i][1] = _mm512_setzero_si512();
     for (int four = 0; four < pairs; four++, left += 4, right += 8 * WIDE) {
@@ -1183,12 +1199,17 @@ INLINE void int8_part(const Int8 *all, int64_t row, int panel, int bend) {
             __m512 number = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_sub_epi32(sums[i][half], more), shift));
             both[half] = _mm512_fmadd_ps(number, width, _mm512_loadu_ps(all->added + column + half * WIDE));
         }
-        if (bend) bent_row(both[0], both[1], to, 0, 0);
-        else
+        if (bend) {
+            _mm512_storeu_ps(numbers + i * COLUMNS, both[0]);
+            _mm512_storeu_ps(numbers + i * COLUMNS + WIDE, both[1]);
+        } else
 #pragma GCC unroll 2
             for (int half = 0; half < 2; half++)
                 _mm256_storeu_si256((__m256i *)(to + half * WIDE), (__m256i)_mm512_cvtneps_pbh(both[half]));
     }
+    int64_t left_over = all->tokens - row;
+    if (bend)
+        bent_rows(numbers, left_over < ROWS ? (int)left_over : ROWS, all->found + row * all->outer + column, 0, all->outer);
 }
 
 /* bend: whether GELU of the product is wanted. */

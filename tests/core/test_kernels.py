@@ -571,7 +571,7 @@ OF_ITS_LAYERS = [
     ("if (all.beside) all_added", "if (0) all_added"),
     ("sums[row][0] = _mm512_mul_ps", "sums[row][0] = _mm512_add_ps"),
     ("rows[i + 2] = _mm512_unpacklo", "rows[i + 2] = _mm512_unpackhi"),
-    ("x * (0.5f + near * share)", "x * (near * share)"),
+    ("_mm512_fmadd_ps(near, share, half)", "share"),
     ("place = row * all.outer + column", "place = row * all.outer"),
 ]
 
