@@ -118,7 +118,7 @@ class _Steps:
     def _norms(self, module: Any) -> "Callable[..., Tensor]":
         def forward(hidden_states: "Tensor", input_tensor: "Tensor") -> "Tensor":
             given, norm, chance = module.dense(hidden_states), module.LayerNorm, module.dropout
-            if _share(chance) >= 1 or not self._kernels.can_norm(given, input_tensor, norm.weight):
+            if _share(chance) >= 1 or not self._can_norm(given, input_tensor, norm):
                 usual: Tensor = norm(chance(given) + input_tensor)
                 return usual
             found: Tensor = self._normed(given, input_tensor, norm.weight, norm.bias, norm.eps, _share(chance))
@@ -135,14 +135,9 @@ class _Steps:
 
         def forward(attention_output: "Tensor") -> "Tensor":
             one, other, norm = first.dense, last.dense, last.LayerNorm
-            able = one.is_now_compiled(attention_output) and other.weight.dtype == attention_output.dtype
-            able = (
-                able
-                and _share(last.dropout) < 1
-                and other.weight.shape == one.weight.shape[::-1]
-                and "forward" not in vars(other)
-            )
-            if not able or not self._kernels.can_norm(attention_output, attention_output, norm.weight):
+            able = one.is_now_compiled(attention_output) and other.is_plain() and other.weight.dtype == one.weight.dtype
+            able = able and other.weight.shape == one.weight.shape[::-1] and _share(last.dropout) < 1
+            if not able or not self._can_norm(attention_output, attention_output, norm):
                 usual: Tensor = last(first(attention_output), attention_output)
                 return usual
             numbers = (one.weight, one.bias, other.weight, other.bias, norm.weight, norm.bias)
@@ -150,6 +145,9 @@ class _Steps:
             return found
 
         return forward
+
+    def _can_norm(self, given: "Tensor", beside: "Tensor", norm: Any) -> bool:
+        return norm.weight.dtype == norm.bias.dtype and self._kernels.can_norm(given, beside, norm.weight)
 
 
 def _share(dropout: Any) -> float:
@@ -331,11 +329,17 @@ def _linear_class(kernels: "Kernels", products: Any, bent: Any) -> Any:
     class CompiledLinear(torch.nn.Linear):
         compiled = True
 
+        def is_plain(self) -> bool:
+            """Whether it is in one format, and nothing else computes it now."""
+            alike = self.bias is None or self.bias.dtype == self.weight.dtype
+            return alike and self.weight.is_contiguous() and "forward" not in vars(self)
+
         def is_now_compiled(self, input: Any) -> bool:
-            return "forward" not in vars(self) and kernels.can_multiply(input, self.weight)
+            """Whether these steps compute it for such tokens."""
+            return self.is_plain() and kernels.can_multiply(input, self.weight)
 
         def forward(self, input: Any) -> Any:
-            if not kernels.can_multiply(input, self.weight):
+            if not self.is_now_compiled(input):
                 return super().forward(input)
             together = vars(self).get("together")
             return together.found(self, input) if together else products(input, 1, self.weight, self.bias)[0]

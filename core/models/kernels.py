@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,11 +29,11 @@ _ROWS = 8
 # Columns of such a product that are computed at once.
 _COLUMNS = 32
 # The widest row of a norm, and the rows whose gradients of weight and bias are summed up together.
-_WIDEST, _GROUP = 8192, 64
+_WIDEST, GROUP = 8192, 64
 # No promise is given up but those of errno and of traps, which nobody asks about: sums of lanes are written as such.
 _FLAGS = (
     "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", f"-DPART={_PART}",
-    f"-DROWS={_ROWS}", f"-DWIDEST={_WIDEST}", f"-DGROUP={_GROUP}",
+    f"-DROWS={_ROWS}", f"-DWIDEST={_WIDEST}", f"-DGROUP={GROUP}",
 )  # fmt: skip
 _X86_FLAGS = ("-mprefer-vector-width=512",)
 # Compiling takes a second on a machine that has nothing else to do.
@@ -63,15 +62,6 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "int8_rows16": (_POINTER, _LONG, _INT, *[_POINTER] * 4, _INT),
     "int8_product16": (_POINTER, _INT, _INT),
 }
-# How often a product is timed, and how much longer than PyTorch's it may take: on the processor that it was written for
-# it took .93 of it.
-_TIMES, _FAR_SLOWER = 8, 1.25
-# How far a result may be from PyTorch's, as a share: far below what rounding to bfloat16 does.
-_ROUNDING = 1e-4
-# The same of what is computed from products of numbers in bfloat16, and rounded to it.
-_HALF_ROUNDING = 2**-7
-# And of a product of numbers that are rounded to one of 255 steps.
-_INT8_ROUNDING = 0.02
 
 
 class _Laid(ctypes.Structure):
@@ -299,7 +289,7 @@ class Kernels:
         to_beside = torch.empty_like(wanted)
         to_given = torch.empty_like(wanted) if norm.share else to_beside
         to_norm = wanted.new_empty(2, width) if learned else None
-        sums = torch.zeros(-(-rows // _GROUP), 2, width) if learned else None
+        sums = torch.zeros(-(-rows // GROUP), 2, width) if learned else None
         told = norm.told(rows, even, scales)
         places = (wanted.data_ptr(), to_given.data_ptr(), to_beside.data_ptr(), _place(sums), _place(to_norm))
         self._named("norm_back", wanted)(ctypes.byref(told), *places, self._threads())
@@ -616,12 +606,13 @@ def compiled() -> Kernels | None:
         # Without libraries: what runs in parallel has to find PyTorch's threads, not others beside them.
         link = (compiler, "-shared", "-nostdlib", str(built), "-o", str(library))
         subprocess.run(link, check=True, timeout=_LONGEST_WAIT, stdin=subprocess.DEVNULL, capture_output=True)
-        import torch  # noqa: F401 (with its threads)
+        # Only now: these know what is defined above, and import torch with its threads.
+        from core.models.kernel_checks import agree, products_pay
 
         found = Kernels(ctypes.CDLL(str(library)))
-        if not _agree(found):
+        if not agree(found):
             return None
-        found.multiplies = found.multiplies and _products_pay(found)
+        found.multiplies = found.multiplies and products_pay(found)
         return found
     return None
 
@@ -629,170 +620,3 @@ def compiled() -> Kernels | None:
 def ready() -> Kernels | None:
     """The same in a process that began to compile; None in others, which have too little to do for it."""
     return compiled() if begin.cache_info().currsize else None
-
-
-def _agree(kernels: Kernels) -> bool:
-    """Whether they compute on some numbers what PyTorch computes."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]), torch.enable_grad(), torch.inference_mode(False):
-        torch.manual_seed(0)
-        attend = all(_attend_alike(kernels, dtype) for dtype in (torch.float32, torch.bfloat16))
-        return (
-            attend
-            and _multiply_alike(kernels)
-            and _layers_alike(kernels)
-            and all(_norm_alike(kernels, dtype) for dtype in (torch.float32, torch.bfloat16))
-            and _step_alike(kernels)
-            and _drop_some(kernels)
-            and _bend_alike(kernels)
-        )
-
-
-def _products_pay(kernels: Kernels) -> bool:
-    """Whether PyTorch does not multiply far faster on this processor. Equal processors shall say the same each time."""
-    import torch
-
-    given, weight = torch.randn(256, 512).bfloat16(), torch.randn(512, 512).bfloat16()
-    usual, own = [], []
-    with torch.inference_mode():
-        for _ in range(_TIMES):
-            begin = perf_counter()
-            torch.nn.functional.linear(given, weight)
-            between = perf_counter()
-            kernels.linear(given, [weight], [None])
-            usual.append(between - begin)
-            own.append(perf_counter() - between)
-    return min(own) <= _FAR_SLOWER * min(usual)
-
-
-def _alike(found: "Tensor", wanted: "Tensor", rounding: float = _ROUNDING) -> bool:
-    return bool((found - wanted).norm() <= rounding * wanted.norm())
-
-
-def _attend_alike(kernels: Kernels, dtype: "torch.dtype") -> bool:
-    import torch
-
-    lengths, heads, dim, scale = torch.tensor([5, 18]), 2, 32, 0.2
-    begins, tokens = lengths.cumsum(0) - lengths, int(lengths.sum())
-    rounded = [torch.randn(1, tokens, heads, dim).to(dtype).transpose(1, 2) for _ in range(3)]
-    parts = [part.float().requires_grad_() for part in rounded]
-    apart = torch.arange(2).repeat_interleave(lengths)
-    query, key, value = parts
-    scores = (query @ key.transpose(2, 3) * scale).masked_fill(apart[:, None] != apart, -torch.inf)
-    wanted = (scores.softmax(-1) @ value).transpose(1, 2).reshape(-1, dim)
-    slope = torch.randn_like(wanted).to(dtype)
-    back = torch.autograd.grad(wanted, parts, slope.float())
-    found, to = torch.empty_like(slope), [torch.empty_like(slope) for _ in parts]
-    kernels.attention(rounded, begins, lengths, 18, scale, found)
-    kernels.attention_back(rounded, begins, lengths, 18, scale, slope, to)
-    laid = [each.transpose(1, 2).reshape(-1, dim) for each in back]
-    rounding = _ROUNDING if dtype == torch.float32 else _HALF_ROUNDING
-    return all(_alike(some, each, rounding) for some, each in zip((found, *to), (wanted, *laid), strict=True))
-
-
-def _step_alike(kernels: Kernels) -> bool:
-    import torch
-
-    exact, gradient = torch.randn(5000), torch.randn(5000).bfloat16()
-    usual = exact.clone().requires_grad_()
-    usual.grad = gradient.float()
-    weight = torch.nn.Parameter(exact.bfloat16())
-    weight.grad = gradient
-    torch.optim.AdamW([usual], lr=0.1, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.1).step()
-    means, step = [torch.zeros(5000), torch.zeros(5000)], Step(1, 0.1, (0.9, 0.99), 1e-8, 0.1)
-    table, rounded = exact.clone().view(50, 100), exact.bfloat16().view(50, 100)
-    kernels.adamw(weight, exact, means, step)
-    backwards = torch.arange(49, -1, -1)  # each row, by a gradient that stands in the other order
-    own = [torch.zeros(50, 100), torch.zeros(50, 100)]
-    kernels.adamw_rows(rounded, table, own, torch.arange(50), usual.grad.view(50, 100)[backwards], backwards, step)
-    alike = _alike(exact, usual.detach()) and bool((weight.detach() == exact.bfloat16()).all())
-    alike = alike and _alike(table.view(-1), exact) and torch.equal(rounded, table.bfloat16())
-    return alike and abs(kernels.squares([gradient]) / float(gradient.double().square().sum()) - 1) < _ROUNDING
-
-
-def _multiply_alike(kernels: Kernels) -> bool:
-    import torch
-
-    weight, bias, given = torch.randn(64, 48), torch.randn(64), torch.randn(13, 48).bfloat16()
-    if not kernels.can_multiply_int8(weight):
-        return True  # nobody asks for it then
-    laid, wanted = (kernels.int8_rows(given), kernels.int8_weights(weight, bias)), given.float() @ weight.T + bias
-    bent = torch.nn.functional.gelu(wanted)
-    alike = _alike(kernels.int8_linear(*laid), wanted, _INT8_ROUNDING)
-    return alike and _alike(kernels.int8_linear(*laid, bend=True), bent, _INT8_ROUNDING)
-
-
-def _layers_alike(kernels: Kernels) -> bool:
-    """Linear layers of 32 or 64 numbers, two of them and one that is bent, there and back."""
-    import torch
-
-    for outer, inner in ((64, 32), (32, 64)):
-        given, other, slope = (torch.randn(19, width).bfloat16() for width in (inner, inner, outer))
-        weights, biases = ([torch.randn(outer, *some).bfloat16() for _ in range(2)] for some in ((inner,), ()))
-        if not kernels.can_multiply(given, weights[0]):
-            return True  # nobody asks for it then
-        exact, numbers = given.float().requires_grad_(), [each.float().requires_grad_() for each in (*weights, *biases)]
-        wanted = [exact @ numbers[n].T + numbers[2 + n] for n in range(2)]
-        back = torch.autograd.grad(wanted, (exact, *numbers), [slope.float(), 2 * slope.float()], retain_graph=True)
-        gradients = [slope, 2 * slope]
-        bent = torch.nn.functional.gelu(wanted[0])
-        (bending,) = torch.autograd.grad(bent.sum(), wanted[0])
-        slopes = torch.empty_like(slope)
-        (one, one_bias), (two, two_bias) = kernels.linear_weights(gradients, given)
-        found = (
-            *kernels.linear(given, weights, biases), kernels.linear_back(gradients, weights, other, given), one, two,
-            one_bias, two_bias, kernels.bent_linear(given, weights[0], biases[0], slopes), slopes,
-        )  # fmt: skip
-        usual = (*wanted, back[0] * other + given, *back[1:], bent, bending)
-        if not all(_alike(some, each.detach(), _HALF_ROUNDING) for some, each in zip(found, usual, strict=True)):
-            return False
-    return True
-
-
-def _norm_alike(kernels: Kernels, dtype: "torch.dtype") -> bool:
-    import torch
-
-    rows, width, seed, share = _GROUP + 9, 50, 2**63 + 5, 0.25
-    given, beside, slope = (torch.randn(rows, width).to(dtype) for _ in range(3))
-    weight, bias, even, scales = (
-        torch.randn(width).to(dtype),
-        torch.randn(width).to(dtype),
-        slope.clone(),
-        torch.empty(rows),
-    )
-    for norm in (Norm(weight, bias, 1e-5), Norm(weight, bias, 1e-5, seed, share)):
-        left = kernels.dropped(torch.ones(rows, width), norm.seed, norm.share)
-        exact = [each.float().requires_grad_() for each in (given, beside, weight, bias)]
-        wanted = torch.nn.functional.layer_norm(exact[0] * left + exact[1], (width,), exact[2], exact[3], 1e-5)
-        usual = torch.autograd.grad(wanted, exact, slope.float())
-        found = kernels.norm(given, beside, norm, even, scales)
-        *back, both = kernels.norm_back(slope, norm, even, scales, learned=True)
-        rounding = _ROUNDING if dtype == torch.float32 else _HALF_ROUNDING
-        pairs = zip((found, *back, *(both if both is not None else ())), (wanted.detach(), *usual), strict=True)
-        if not all(_alike(some, each, rounding) for some, each in pairs):
-            return False
-        if not _alike(kernels.norm(given, beside, norm), wanted.detach(), rounding):
-            return False
-    return True
-
-
-def _bend_alike(kernels: Kernels) -> bool:
-    import torch
-
-    values = torch.linspace(-6, 6, 500, requires_grad=True)
-    wanted = torch.nn.functional.gelu(values)
-    (slopes,) = torch.autograd.grad(wanted.sum(), values)
-    found = kernels.gelu(values.detach())
-    return _alike(found[0], wanted) and _alike(found[1], slopes)
-
-
-def _drop_some(kernels: Kernels) -> bool:
-    import torch
-
-    for dtype in (torch.float32, torch.bfloat16):
-        found = kernels.dropped(torch.ones(40_000, dtype=dtype), 2**63 + 1, 0.25)
-        kept = torch.tensor(1 / 0.75, dtype=dtype)
-        if not bool(((found == 0) | (found == kept)).all()) or abs(float((found == 0).float().mean()) - 0.25) > 0.02:
-            return False
-    return True

@@ -12,6 +12,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 from core.models import kernels
 from core.models.compiled_layers import compiled_layers, is_linear
 from core.models.int8 import int8_products
+from core.models.kernel_checks import products_pay
 from core.models.rounding import rounded_reading
 from tests.processor import LAYERS_ARE_COMPILED
 from tests.ways import MODELS
@@ -137,10 +138,14 @@ def test_other_shapes_and_formats_are_left_to_pytorch(tokens, weight, dtype, mul
 
 
 def test_where_pytorch_multiplies_far_faster_it_does(multiplying, monkeypatch):
-    assert kernels._products_pay(multiplying)
+    torch.manual_seed(1)
+    assert products_pay(multiplying)
+    drawn_then = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), drawn_then)  # no random number of a run is drawn
     real = kernels.Kernels.linear
     monkeypatch.setattr(kernels.Kernels, "linear", lambda *given: (time.sleep(0.05), real(*given))[1])
-    assert not kernels._products_pay(multiplying)
+    assert not products_pay(multiplying)
 
 
 # ---- norms ----
