@@ -244,6 +244,7 @@ def test_dropout_is_drawn_anew_and_followed_back(tmp_path, multiplying):
         assert torch.equal(quiet(input_ids=ids).logits, quiet(input_ids=ids).logits)
         layer = model.bert.encoder.layer[0].train()
         given = drawn((1, 16, layer.output.dense.weight.shape[0]))[0].requires_grad_()
+        assert not torch.equal(layer.feed_forward_chunk(given), layer.feed_forward_chunk(given))
         layer.output.dropout.p = 1.0  # all of it: what is beside is normed alone
         alone = layer.output.LayerNorm(given)
         torch.testing.assert_close(layer.feed_forward_chunk(given), alone, rtol=0.02, atol=0.02)
