@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
+from core.models.kernels import Norm, drawn_seed
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -56,14 +58,6 @@ def is_linear(module: Any) -> bool:
     return type(module) is Linear or bool(getattr(type(module), "compiled", False))
 
 
-def drawn_seed() -> int:
-    """A seed of 64 bits, from PyTorch's random numbers."""
-    import torch
-
-    # Without bounds, the highest bit would stay 0.
-    return int(torch.empty((), dtype=torch.int64).random_(-(2**63), None)) % 2**64
-
-
 class _Steps:
     """How layers of one model are computed.
 
@@ -89,12 +83,9 @@ class _Steps:
                 yield module, name, instead
 
     def _computes_the_same(self, module: Any, name: str, kind: Any) -> bool:
-        import torch
-
         key = (type(module), kind)
         if key not in self._same:
-            formats = (torch.float32, torch.bfloat16)
-            self._same[key] = all(_alike(deepcopy(module).to(dtype).eval(), name, kind) for dtype in formats)
+            self._same[key] = all(_alike(module, name, kind, bits) for bits in _ROUNDING)
         return self._same[key]
 
     def _block(self, module: Any) -> "Callable[..., Tensor] | None":
@@ -154,22 +145,24 @@ def _share(dropout: Any) -> float:
     return float(dropout.p) if dropout.training else 0.0
 
 
-def _alike(module: Any, name: str, kind: Any) -> bool:
-    """Whether a block computes the same by what it is to get instead."""
+def _alike(module: Any, name: str, kind: Any, bits: int) -> bool:
+    """Whether a block computes the same by what it is to get instead, in numbers of so many bits."""
     import torch
 
-    weight = next(module.parameters())
-    dense = getattr(module, "dense", None) or module.intermediate.dense
+    dtype = {32: torch.float32, 16: torch.bfloat16}[bits]
+    # What can't be copied, or computed like this, says so by an error.
     try:
+        own = deepcopy(module).to(dtype).eval()
+        dense = getattr(own, "dense", None) or own.intermediate.dense
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            given = [torch.randn(1, _TRIED, dense.weight.shape[1], dtype=weight.dtype)]
-            if "LayerNorm" in dict(module.named_children()):
-                given.append(torch.randn(1, _TRIED, dense.weight.shape[0], dtype=weight.dtype))
-            wanted, found = getattr(module, name)(*given).float(), kind(module)(*given).float()
+            given = [torch.randn(1, _TRIED, dense.weight.shape[1], dtype=dtype)]
+            if "LayerNorm" in dict(own.named_children()):
+                given.append(torch.randn(1, _TRIED, dense.weight.shape[0], dtype=dtype))
+            wanted, found = getattr(own, name)(*given).float(), kind(own)(*given).float()
     except (TypeError, ValueError, RuntimeError, AttributeError):
         return False
-    return bool((found - wanted).norm() <= _ROUNDING[8 * weight.element_size()] * wanted.norm())
+    return bool((found - wanted).norm() <= _ROUNDING[bits] * wanted.norm())
 
 
 class _Together:
@@ -249,8 +242,6 @@ def _bent_function(kernels: "Kernels") -> Any:
 def _normed_function(kernels: "Kernels") -> Any:
     import torch
 
-    from core.models.kernels import Norm
-
     class Normed(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, given: Any, beside: Any, weight: Any, bias: Any, eps: float, share: float) -> Any:
@@ -271,8 +262,6 @@ def _normed_function(kernels: "Kernels") -> Any:
 def _both_function(kernels: "Kernels") -> Any:
     """A linear layer, GELU, another linear layer, dropout, the sum with what came, and a norm."""
     import torch
-
-    from core.models.kernels import Norm
 
     class Both(torch.autograd.Function):
         @staticmethod

@@ -36,7 +36,7 @@ _FLAGS = (
     f"-DROWS={_ROWS}", f"-DWIDEST={_WIDEST}", f"-DGROUP={GROUP}",
 )  # fmt: skip
 _X86_FLAGS = ("-mprefer-vector-width=512",)
-# Compiling takes a second on a machine that has nothing else to do.
+# Compiling takes some three seconds on a machine that has nothing else to do.
 _LONGEST_WAIT = 60.0
 _POINTER, _LONG, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float
 _DROPOUT = (_POINTER, _POINTER, _LONG, ctypes.c_uint64, ctypes.c_uint32, _FLOAT, _INT)
@@ -550,6 +550,14 @@ class Kernels:
         return getattr(self._library, name + ("16" if values.dtype == self._half else "32"))
 
 
+def drawn_seed() -> int:
+    """A seed of 64 bits, from PyTorch's random numbers."""
+    import torch
+
+    # Without bounds, the highest bit would stay 0.
+    return int(torch.empty((), dtype=torch.int64).random_(-(2**63), None)) % 2**64
+
+
 def _place(values: "Tensor | None") -> int | None:
     return None if values is None else values.data_ptr()
 
@@ -589,7 +597,7 @@ def begin() -> "tuple[subprocess.Popen[bytes], str, TemporaryDirectory[str]] | N
 def compiled() -> Kernels | None:
     """The steps, ready to be used and tried; None where they can't be compiled, or compute something else.
 
-    Waits for the compiler, which takes a second where it did not begin before.
+    Waits for the compiler, which takes some three seconds where it did not begin before.
     """
     begun = begin()
     if begun is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from core.models.compiled_layers import drawn_seed
+from core.models.kernels import drawn_seed
 
 if TYPE_CHECKING:
     from core.models.kernels import Kernels

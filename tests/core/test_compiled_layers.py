@@ -1,7 +1,6 @@
 """Layers of compiled steps learn what PyTorch's learn; a block that is put together otherwise stays as it is."""
 
 import copy
-import os
 import time
 
 import pytest
@@ -23,27 +22,11 @@ SHAPES = [(8, 32, 96), (9, 64, 32), (33, 64, 64), (47, 96, 160), (70, 160, 32)]
 NEAR = {"rtol": 2**-8, "atol": 2e-5}
 
 
-@pytest.fixture(scope="module")
-def compiled():
-    found = kernels.compiled()
-    if found is None and not os.environ.get("CI"):
-        pytest.skip("no C compiler")
-    assert found is not None
-    return found
-
-
 @pytest.fixture
 def multiplying(compiled):
     if not compiled.multiplies:
         pytest.skip("this processor does not multiply pairs of bfloat16, or PyTorch does so faster")
     return compiled
-
-
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 def drawn(*shapes, dtype=torch.bfloat16, seed=0):

@@ -1,7 +1,5 @@
 """Many texts are read by products of int8 where that agrees on some of them; what is judged never is."""
 
-import os
-
 import numpy as np
 import pytest
 import torch
@@ -23,14 +21,10 @@ CLASSES, SETS = find("classification"), find("multi_label")
 
 
 @pytest.fixture(scope="module")
-def compiled():
-    found = kernels.compiled()
-    if found is None and not os.environ.get("CI"):
-        pytest.skip("no C compiler")
-    assert found is not None
-    if not found.can_multiply_int8(torch.zeros(32, 32)):  # whether that is right: test_kernels.py
+def compiled(compiled):
+    if not compiled.can_multiply_int8(torch.zeros(32, 32)):  # whether that is right: test_kernels.py
         pytest.skip("this processor does not multiply int8")
-    return found
+    return compiled
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Compiled steps compute what PyTorch computes; where nothing can be compiled, all goes on without them."""
 
 import copy
-import os
 import shutil
 import subprocess
 import sys
@@ -35,16 +34,6 @@ USED = {"dropped", "attention", "attention_back", "norm", "norm_back", "squares"
 MULTIPLYING = {"linear", "bent_linear", "linear_back", "linear_weights"}
 
 
-@pytest.fixture(scope="module")
-def compiled():
-    """The kernels of this machine; a machine that checks changes has a compiler."""
-    found = kernels.compiled()
-    if found is None and not os.environ.get("CI"):
-        pytest.skip("no C compiler")
-    assert found is not None
-    return found
-
-
 @pytest.fixture(scope="module", params=["all", "no pairs"])
 def attending(request, compiled):
     """The same for attention: also those of a processor that does not multiply pairs of bfloat16."""
@@ -53,13 +42,6 @@ def attending(request, compiled):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(kernels, "_FLAGS", (*kernels._FLAGS, "-U__AVX512BF16__"))
         return beginning(patched)[0]
-
-
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 def near(found, wanted, dtype):

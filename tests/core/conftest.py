@@ -1,0 +1,26 @@
+"""What tests of compiled steps share."""
+
+import os
+
+import pytest
+import torch
+
+from core.models import kernels
+
+
+@pytest.fixture(scope="session")
+def compiled():
+    """The kernels of this machine; a machine that checks changes has a compiler."""
+    found = kernels.compiled()
+    if found is None and not os.environ.get("CI"):
+        pytest.skip("no C compiler")
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def threads():
+    """Sets how many threads PyTorch has, until the test ends."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
