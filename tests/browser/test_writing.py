@@ -121,6 +121,11 @@ ONE_AFTER_THE_OTHER = """async (boxes) => {
     for (const box of boxes) { box.click(); await new Promise((go) => setTimeout(go, 10)); }
 }"""
 
+BACK_AND_TICK = """() => {
+    document.querySelector('[role=tab][data-tab-id=history]').click();
+    for (const i of [0, 0]) document.querySelectorAll('#history-runs input[type=checkbox]')[i].click();
+}"""
+
 
 @pytest.mark.parametrize(("language", "width"), [("en", 1280), ("zh-CN", 390)])
 def test_runs_are_compared_named_saved_and_deleted(app: App, window: Open, language: str, width: int) -> None:
@@ -135,6 +140,12 @@ def test_runs_are_compared_named_saved_and_deleted(app: App, window: Open, langu
     boxes = page.locator("#history-runs input[type=checkbox]")
     expect(boxes).to_have_count(2)
     boxes.evaluate_all(ONE_AFTER_THE_OTHER)
+    expect(page.locator("figure.curves svg").first).to_be_visible()
+    # What the tab shows when it is opened again comes after a box is unticked and ticked: what is ticked is compared.
+    go(page, "model")
+    page.evaluate(BACK_AND_TICK)
+    page.wait_for_timeout(2000)
+    expect(boxes.and_(page.locator(":checked"))).to_have_count(2)
     expect(page.locator("figure.curves svg").first).to_be_visible()
     assert overflow(page) <= 0
     page.locator("#run-name input, #run-name textarea").fill("<b>mine</b>")

@@ -201,7 +201,9 @@ def test_what_the_browser_tells_is_bounded(visit: Visit, finished: Finish) -> No
 
 
 def test_one_alone_is_not_compared(visit: Visit, finished: Finish) -> None:
-    assert comparing.comparison(visit, [finished().id]) == f'<p class="hint">{visit.text("history.compare_hint")}</p>'
+    one, hint = finished().id, f'<p class="hint">{visit.text("history.compare_hint")}</p>'
+    assert comparing.comparison(visit, []) == f'<div data-ticked="">{hint}</div>'
+    assert comparing.comparison(visit, [one]) == f'<div data-ticked="{one}">{hint}</div>'
 
 
 def test_only_settings_that_differ_are_shown_as_people_read_them(visit: Visit, finished: Finish) -> None:

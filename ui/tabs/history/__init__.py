@@ -20,20 +20,42 @@ from ui.tabs.shared import heading, top
 __all__ = ["build", "routes", "view"]
 
 # A click on a name chooses; a box that was ticked tells all that are. No more can be ticked than are compared.
+# What is ticked is remembered here: what the tab shows when it is opened may come after a tick.
 _ON_LOAD = f"""
 const boxes = () => [...element.querySelectorAll('input[data-tick]')];
 const ticked = () => boxes().filter((box) => box.checked).map((box) => box.dataset.tick);
+const most = () => {{
+  const full = ticked().length >= {listing.MOST_COMPARED};
+  boxes().forEach((box) => {{ box.disabled = full && !box.checked; }});
+}};
+let kept = ticked();
 element.addEventListener('click', (event) => {{
   const button = event.target.closest('button[data-run]');
   if (button) trigger('click', {{ run: button.dataset.run, ticked: ticked() }});
 }});
 element.addEventListener('change', () => {{
-  const full = ticked().length >= {listing.MOST_COMPARED};
-  boxes().forEach((box) => {{ box.disabled = full && !box.checked; }});
-  trigger('click', {{ run: '', ticked: ticked() }});
+  kept = ticked();
+  most();
+  trigger('click', {{ run: '', ticked: kept }});
 }});
-// gradio changes the boxes that are there already, and a box that was touched no longer follows what is written of it.
-watch('value', () => boxes().forEach((box) => {{ box.checked = box.hasAttribute('checked'); }}));
+watch('value', () => {{
+  boxes().forEach((box) => {{ box.checked = kept.includes(box.dataset.tick); }});
+  kept = ticked();
+  most();
+}});
+"""
+
+# Answers can overtake each other: where what is compared is not what is ticked, the comparison is asked for anew.
+_ON_COMPARED = """
+let later;
+watch('value', () => {
+  clearTimeout(later);
+  later = setTimeout(() => {
+    const ticked = [...document.querySelectorAll('#history-runs input[data-tick]:checked')].map((b) => b.dataset.tick);
+    const compared = element.querySelector('[data-ticked]')?.dataset.ticked ?? '';
+    if (compared !== ticked.join()) trigger('click', { run: '', ticked });
+  }, 200);
+});
 """
 
 
@@ -48,7 +70,7 @@ def build(page: Page) -> Tab:
     with gr.Column(visible=False, elem_classes=["chosen-run"]) as parts["details"]:
         _details(page, parts)
     heading(text("history.compare_title"), text("history.compare_help"))
-    parts["compare"] = gr.HTML(elem_id="history-compare")
+    parts["compare"] = gr.HTML(js_on_load=_ON_COMPARED, elem_id="history-compare")
     most = sentences.size(text, page.house.settings.limits.file_bytes)
     heading(text("history.file_title"), text("history.file_help", limit=most))
     parts["file"] = gr.File(label=text("history.file"), height=130, elem_id="run-file", buttons=[])
@@ -85,7 +107,8 @@ def _details(page: Page, parts: dict[str, Any]) -> None:
 def _wire(page: Page, parts: dict[str, Any]) -> None:
     place = [parts["chosen"], parts["ticked"]]
     # A box ticked before another one is answered counts too: gradio drops it otherwise ("always_last": what it told).
-    page.listen(parts["runs"].click, press, [parts["chosen"]], parts, told=True, trigger_mode="multiple")
+    for told in (parts["runs"], parts["compare"]):
+        page.listen(told.click, press, [parts["chosen"]], parts, told=True, trigger_mode="multiple")
     page.listen(parts["save"].click, save, [*place, parts["name"], parts["note"]], parts)
     page.listen(parts["open"].click, open_run, place, parts)
     page.listen(parts["copy"].click, copy, place, parts, show_progress="minimal")

@@ -18,18 +18,21 @@ _LONGEST_VALUE = 200
 
 
 def comparison(visit: Visit, ids: list[str]) -> str:
-    """Two or more runs of the person; a hint where there are fewer.
+    """Two or more runs of the person, with their ids for the script of the page; a hint where there are fewer.
 
     Raises:
         UserError: `run_unknown`.
     """
-    runs = visit.house.runs
-    records = [runs.get(run_id, visit.owner) for run_id in ids]
-    if len(records) < 2:
-        return f'<p class="hint">{esc(visit.text("history.compare_hint"))}</p>'
+    records = [visit.house.runs.get(run_id, visit.owner) for run_id in ids]
+    hint = f'<p class="hint">{esc(visit.text("history.compare_hint"))}</p>'
+    shown = hint if len(records) < 2 else _compared(visit, records)
+    return f'<div data-ticked="{esc(",".join(ids))}">{shown}</div>'
+
+
+def _compared(visit: Visit, records: list[RunRecord]) -> str:
     lettered = dict(zip(_LETTERS, records, strict=False))
-    specs = {letter: runs.spec(record.id) for letter, record in lettered.items()}
-    reports = {letter: runs.report(record.id) for letter, record in lettered.items() if record.has_result}
+    specs = {letter: visit.house.runs.spec(record.id) for letter, record in lettered.items()}
+    reports = {letter: visit.house.runs.report(record.id) for letter, record in lettered.items() if record.has_result}
     judged = {letter: report for letter, report in reports.items() if report is not None}
     return "".join(
         (

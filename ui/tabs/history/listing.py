@@ -73,12 +73,9 @@ def table(visit: Visit, chosen: str, ticked: list[str]) -> str:
     known = {run.id: summary(visit, run) for run in mine}
     heads = "".join(f'<th scope="col">{esc(text(f"history.column.{name}"))}</th>' for name in _COLUMNS)
     lines = "".join(_line(visit, run, known[run.id], chosen, ticked) for run in mine)
-    # The same list once more would not be drawn again, and boxes ticked meanwhile would stay ticked.
-    drawn = time.monotonic_ns()
     total = text("history.sum", n=sentences.size(text, sum(one.size for one in known.values())))
     return (
-        f'<div class="sheet runs-list" tabindex="0" role="region" aria-label="{esc(text("history.runs_title"))}" '
-        f'data-drawn="{drawn}">'
+        f'<div class="sheet runs-list" tabindex="0" role="region" aria-label="{esc(text("history.runs_title"))}">'
         f"<table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>"
         f'<p class="hint">{esc(total)}</p>'
     )
