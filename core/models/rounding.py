@@ -95,8 +95,10 @@ class Unrounded:
 
 
 @contextmanager
-def rounded_reading(model: Any, tokens: int = 0) -> Iterator[None]:
+def rounded_reading(model: Any, tokens: int = 0) -> Iterator[bool]:
     """The model with rounded weights, to read many texts with on a processor; afterwards it is as it was.
+
+    Gives whether its layers hand on nothing but tokens, by compiled steps: then large batches need little memory.
 
     Args:
         tokens: of all texts. Where they are many, a trial says whether padding can be left out: then only what leaves
@@ -116,7 +118,7 @@ def rounded_reading(model: Any, tokens: int = 0) -> Iterator[None]:
                 if alone:
                     stack.enter_context(unpadded(model, kernels=kernels, handed_on=handed_on))
             with torch.inference_mode():
-                yield
+                yield alone and kernels is not None
     finally:
         rounded.end()
 

@@ -8,6 +8,8 @@ from typing import Any
 IGNORED = -100
 # Tokens that a model reads at once without learning, by `core.device.Device.kind`: more are hardly faster.
 READ_TOGETHER = {"cpu": 2048, "mps": 4096, "cuda": 32768}
+# The same on a processor by compiled steps without padding, see `core.models.rounding.rounded_reading`.
+READ_LEANLY = 8192
 
 
 def batches(lengths: Sequence[int], tokens: int, most: int) -> Iterator[list[int]]:

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,7 +11,7 @@ from core.errors import UserError
 from core.models import notes
 from core.models.rounding import autocast_reading, rounded_reading
 from core.spec import TrainSpec, Writing
-from core.tasks._batches import READ_TOGETHER, batches, padded
+from core.tasks._batches import READ_LEANLY, READ_TOGETHER, batches, padded
 from core.tasks._encoded import blocks
 from core.tasks._int8_reading import int8_reading
 from core.tasks._truncation import read
@@ -190,24 +191,25 @@ def logits_of(
     ids = tokens_of(model, tokenizer, texts)
     model.eval()
     model.to(device.kind)
-    tokens = sum(map(len, ids))
+    tokens, all_texts = sum(map(len, ids)), range(len(ids))
 
-    def read(places: Sequence[int]) -> "np.ndarray[Any, Any]":
-        return _read(model, tokenizer, [ids[place] for place in places], device)
+    def read(places: Sequence[int], together: int = READ_TOGETHER[device.kind]) -> "np.ndarray[Any, Any]":
+        return _read(model, tokenizer, [ids[place] for place in places], device, together)
 
     if tokens >= _WORTH_ROUNDING and device.kind == "cpu" and device.precision == "bfloat16":
         # A family that mixes formats says so by an error, and is read as one text is.
-        with suppress(RuntimeError, TypeError, ValueError), rounded_reading(model, tokens):
-            return int8_reading(quick, model, [*map(len, ids)], read) if quick else read(range(len(ids)))
+        with suppress(RuntimeError, TypeError, ValueError), rounded_reading(model, tokens) as lean:
+            fast = partial(read, together=READ_LEANLY) if lean else read
+            return int8_reading(quick, model, [*map(len, ids)], fast) if quick else fast(all_texts)
     with autocast_reading(device):
-        return read(range(len(ids)))
+        return read(all_texts)
 
 
-def _read(model: Any, tokenizer: Any, ids: list[list[int]], device: "Device") -> "np.ndarray[Any, Any]":
+def _read(model: Any, tokenizer: Any, ids: list[list[int]], device: "Device", together: int) -> "np.ndarray[Any, Any]":
     import numpy as np
 
     found = np.zeros((len(ids), model.config.num_labels), dtype=np.float32)
-    for rows in batches([len(row) for row in ids], READ_TOGETHER[device.kind], len(ids)):
+    for rows in batches([len(row) for row in ids], together, len(ids)):
         given, mask = padded([ids[i] for i in rows], tokenizer.pad_token_id or 0)
         outputs = model(input_ids=given.to(device.kind), attention_mask=mask.to(device.kind))
         found[rows] = outputs.logits.float().cpu().numpy()

@@ -123,7 +123,7 @@ def read(
     return Part(features, targets[done].to(device.kind))
 
 
-def _fastest(model: Any, batch: Any, poolings: tuple[str, ...], device: Device) -> AbstractContextManager[None]:
+def _fastest(model: Any, batch: Any, poolings: tuple[str, ...], device: Device) -> AbstractContextManager[Any]:
     """What makes the model ready to read: rounded weights where these are fast and its family can be read with them.
 
     Args:

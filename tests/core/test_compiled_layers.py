@@ -344,9 +344,14 @@ def test_many_texts_are_read_with_them(tmp_path, multiplying, monkeypatch):
     monkeypatch.setattr(kernels.Kernels, "linear", lambda *given: (used.append(1), real(*given))[1])
     with torch.inference_mode():
         usual = model(input_ids=ids).logits
-    with rounded_reading(model, 10_000):
+    with rounded_reading(model, 10_000) as lean:
         found = model(input_ids=ids).logits.float()
     assert used
+    assert lean
+    monkeypatch.setattr("core.models.rounding.ready", lambda: None)
+    for tokens in (0, 10_000):
+        with rounded_reading(model, tokens) as lean:
+            assert not lean
     torch.testing.assert_close(found, usual, rtol=0.05, atol=0.05)
     assert all(weight.dtype == torch.float32 for weight in model.parameters())
 

@@ -1,5 +1,7 @@
 """Texts of different length without padding: the same results, and nothing computed but tokens."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from datasets import Dataset, List, Value, concatenate_datasets
@@ -16,10 +18,12 @@ from core.models.attention import LONGEST, short_attention
 from core.models.rounding import rounded_reading
 from core.models.unpadded import Rows, can_go_unpadded, unpadded, which_handed_on
 from core.spec import DataChoice, build
+from core.tasks._labelling import logits_of
 from core.training import ways
 from core.training.batching import Batches
 from core.training.precision import Way, prepared
 from core.training.ways import common_start
+from tests import tiny
 from tests.ways import MODELS
 
 READERS = ("bert", "distilbert", "roberta", "electra", "qwen2")
@@ -231,6 +235,29 @@ def test_it_is_part_of_the_way_and_of_reading_many(family, tmp_path, monkeypatch
     with rounded_reading(model, 8192):
         torch.testing.assert_close(model(**batch()).logits.float(), usual, rtol=0.05, atol=0.02)
     assert asked == [which, which]
+
+
+@pytest.mark.parametrize(("padded", "lean", "fails", "most"), [
+    (False, True, False, 8192), (True, True, False, 2048), (False, False, False, 2048), (False, True, True, 2048),
+])  # fmt: skip
+def test_large_batches_are_read_only_without_padding_by_compiled_steps(
+    padded, lean, fails, most, tmp_path, monkeypatch
+):
+    model, sizes = opened(tmp_path, "bert"), []
+    texts = [" ".join(tiny.WORDS[:30])] * 400
+    monkeypatch.setattr("core.models.rounding.can_go_unpadded", lambda model: not padded)
+    monkeypatch.setattr("core.models.rounding.compiled_layers", lambda model, kernels: nullcontext())
+    monkeypatch.setattr("core.models.rounding.unpadded", lambda model, **told: nullcontext())
+    monkeypatch.setattr("core.models.rounding.ready", lambda: object() if lean else None)
+
+    def told(module, given, named):
+        if fails and named["input_ids"].numel() > 2048:
+            raise RuntimeError
+        sizes.append(named["input_ids"].numel())
+
+    model.register_forward_pre_hook(told, with_kwargs=True)
+    logits_of(model, tiny.tokenizer(), texts, Device("cpu", "bfloat16", 1, "test"))
+    assert most - 33 < max(sizes) <= most
 
 
 def test_a_text_sees_its_own_words_alone(tmp_path):
