@@ -107,8 +107,8 @@ def _details(page: Page, parts: dict[str, Any]) -> None:
 def _wire(page: Page, parts: dict[str, Any]) -> None:
     place = [parts["chosen"], parts["ticked"]]
     # A box ticked before another one is answered counts too: gradio drops it otherwise ("always_last": what it told).
-    for told in (parts["runs"], parts["compare"]):
-        page.listen(told.click, press, [parts["chosen"]], parts, told=True, trigger_mode="multiple")
+    for part in (parts["runs"], parts["compare"]):
+        page.listen(part.click, press, [parts["chosen"]], parts, told=True, trigger_mode="multiple")
     page.listen(parts["save"].click, save, [*place, parts["name"], parts["note"]], parts)
     page.listen(parts["open"].click, open_run, place, parts)
     page.listen(parts["copy"].click, copy, place, parts, show_progress="minimal")
