@@ -10,8 +10,15 @@ from core.models import kernels
 
 @pytest.fixture(scope="session")
 def compiled():
-    """The kernels of this machine; a machine that checks changes has a compiler."""
-    found = kernels.compiled()
+    """The kernels of this machine; a machine that checks changes has a compiler.
+
+    Linear layers are among them wherever the processor can: what a busy machine times says nothing here.
+    """
+    kernels.compiled.cache_clear()
+    kernels.begin.cache_clear()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("core.models.kernel_checks.products_pay", lambda kernels: True)
+        found = kernels.compiled()
     if found is None and not os.environ.get("CI"):
         pytest.skip("no C compiler")
     assert found is not None

@@ -510,6 +510,13 @@ def beginning(monkeypatch, source=None, compiler=None):
     return kernels.compiled.__wrapped__(), begun
 
 
+@pytest.mark.parametrize("pays", [True, False])
+def test_linear_layers_are_among_them_where_they_pay(pays, monkeypatch, compiled):
+    monkeypatch.setattr("core.models.kernel_checks.products_pay", lambda kernels: pays)
+    found, _ = beginning(monkeypatch)
+    assert found.multiplies is (pays and LAYERS_ARE_COMPILED)
+
+
 def test_nothing_is_left_of_compiling(monkeypatch, compiled):
     found, (_, _, folder) = beginning(monkeypatch)
     assert isinstance(found, kernels.Kernels)
