@@ -22,15 +22,24 @@ _BENT, _NORMED, _BOTH = {"dense", "intermediate_act_fn"}, {"dense", "dropout", "
 _BEHIND = "feed_forward_chunk"
 # And of linear layers that read the same tokens.
 _READING = ("query", "key", "value")
+# Tokens from which on rounding to int8 pays: weights are rounded each time.
+_LEAST_ROUNDED = 64
 # Rows of numbers on which a block is tried, and how far results may be from its own, as a share, by bits of a number.
 _TRIED, _ROUNDING = 8, {32: 1e-4, 16: 2**-6}
 
 
 @contextmanager
-def compiled_layers(model: Any, kernels: "Kernels | None") -> Iterator[None]:
+def compiled_layers(model: Any, kernels: "Kernels | None", *, int8: bool = False) -> Iterator[None]:
     """While this lasts, the model's layers compute by these steps what they can, there and back.
 
     A kind of block is left as it is where it computes anything else, as some random numbers show.
+
+    Args:
+        int8: whether tokens and weights are rounded to int8 while something is learned: on the way there, and on the
+            way back to the tokens. Gradients of weights, and whatever is only read, have all digits of bfloat16.
+
+    Source of the last: SwitchBack (Wortsman et al., "Stable and low-precision training for large-scale
+    vision-language models", 2023, section 2.2), with a scale for each row and column of the weights.
     """
     from torch.nn import Linear
 
@@ -38,7 +47,7 @@ def compiled_layers(model: Any, kernels: "Kernels | None") -> Iterator[None]:
 
     with ExitStack() as undo:
         if kernels:
-            steps = _Steps(kernels)
+            steps = _Steps(kernels, int8=int8)
             modules = [module for stack in layer_stacks(model) for module in model.get_submodule(stack).modules()]
             for module in modules:
                 if type(module) is Linear:
@@ -65,10 +74,11 @@ class _Steps:
         linear: the class of its linear layers.
     """
 
-    def __init__(self, kernels: "Kernels") -> None:
-        self._kernels, self._products = kernels, _products_function(kernels)
-        self._normed, self._both = _normed_function(kernels), _both_function(kernels)
-        self.linear = _linear_class(kernels, self._products, _bent_function(kernels))
+    def __init__(self, kernels: "Kernels", *, int8: bool = False) -> None:
+        rounds = _Rounds(kernels, int8=int8)
+        self._kernels, self._products = kernels, _products_function(kernels, rounds)
+        self._normed, self._both = _normed_function(kernels), _both_function(kernels, rounds)
+        self.linear = _linear_class(kernels, self._products, _bent_function(kernels, rounds))
         self._same: dict[tuple[type, Any], bool] = {}
 
     def instead(self, module: Any) -> Iterator[tuple[Any, str, Any]]:
@@ -165,6 +175,21 @@ def _alike(module: Any, name: str, kind: Any, bits: int) -> bool:
     return bool((found - wanted).norm() <= _ROUNDING[bits] * wanted.norm())
 
 
+class _Rounds:
+    """Whether products of linear layers round to int8 now."""
+
+    def __init__(self, kernels: "Kernels", *, int8: bool) -> None:
+        self._kernels, self._int8 = kernels, int8
+
+    def now(self, given: "Tensor", *weights: "Tensor") -> bool:
+        """For such tokens (…, inner), which are many enough, where something is learned."""
+        import torch
+
+        if not self._int8 or not torch.is_grad_enabled() or given.numel() < _LEAST_ROUNDED * given.shape[-1]:
+            return False
+        return all(self._kernels.can_learn_int8(weight) for weight in weights)
+
+
 class _Together:
     """Linear layers that read the same tokens: the first that is asked computes all of them.
 
@@ -194,49 +219,61 @@ class _Together:
         return found
 
 
-def _products_function(kernels: "Kernels") -> Any:
+def _products_function(kernels: "Kernels", rounds: _Rounds) -> Any:
     import torch
 
     class Products(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, given: Any, count: int, *numbers: Any) -> Any:
+        def forward(ctx: Any, given: Any, count: int, int8: bool, *numbers: Any) -> Any:
             weights, biases = numbers[:count], numbers[count:]
-            ctx.save_for_backward(given if any(ctx.needs_input_grad[2:]) else None, *weights)
-            return tuple(kernels.linear(given, weights, biases))
+            ctx.int8 = int8
+            ctx.save_for_backward(given if any(ctx.needs_input_grad[3:]) else None, *weights)
+            return tuple(kernels.linear(given, weights, biases, int8=int8))
 
         @staticmethod
         def backward(ctx: Any, *gradients: Any) -> Any:
             given, *weights = ctx.saved_tensors
-            needed, _, *learned = ctx.needs_input_grad
-            to_given = kernels.linear_back(gradients, weights) if needed else None
+            needed, _, _, *learned = ctx.needs_input_grad
+            to_given = kernels.linear_back(gradients, weights, int8=ctx.int8) if needed else None
             if not any(learned):
-                return to_given, None, *(None for _ in learned)
+                return to_given, None, None, *(None for _ in learned)
             to_weights, to_biases = zip(*kernels.linear_weights(gradients, given), strict=True)
             found = zip((*to_weights, *to_biases), learned, strict=True)
-            return to_given, None, *(each if wanted else None for each, wanted in found)
+            return to_given, None, None, *(each if wanted else None for each, wanted in found)
 
-    return Products.apply
+    apply: Any = Products.apply
+
+    def products(given: Any, count: int, *numbers: Any) -> Any:
+        return apply(given, count, rounds.now(given, numbers[0]), *numbers)
+
+    return products
 
 
-def _bent_function(kernels: "Kernels") -> Any:
+def _bent_function(kernels: "Kernels", rounds: _Rounds) -> Any:
     import torch
 
     class Bent(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, given: Any, weight: Any, bias: Any) -> Any:
-            needed, *learned = ctx.needs_input_grad
+        def forward(ctx: Any, given: Any, int8: bool, weight: Any, bias: Any) -> Any:
+            needed, _, *learned = ctx.needs_input_grad
             slopes = _slopes(given, weight) if needed or any(learned) else None
+            ctx.int8 = int8
             ctx.save_for_backward(given if any(learned) else None, weight, slopes)
-            return kernels.bent_linear(given, weight, bias, slopes)
+            return kernels.bent_linear(given, weight, bias, slopes, int8=int8)
 
         @staticmethod
         def backward(ctx: Any, gradient: Any) -> Any:
             given, weight, slopes = ctx.saved_tensors
             gradient = gradient * slopes
-            to_given = kernels.linear_back([gradient], [weight]) if ctx.needs_input_grad[0] else None
-            return to_given, *_learned(kernels, gradient, given, ctx.needs_input_grad[1:])
+            to_given = kernels.linear_back([gradient], [weight], int8=ctx.int8) if ctx.needs_input_grad[0] else None
+            return to_given, None, *_learned(kernels, gradient, given, ctx.needs_input_grad[2:])
 
-    return Bent.apply
+    apply: Any = Bent.apply
+
+    def bent(given: Any, weight: Any, bias: Any) -> Any:
+        return apply(given, rounds.now(given, weight), weight, bias)
+
+    return bent
 
 
 def _normed_function(kernels: "Kernels") -> Any:
@@ -259,7 +296,7 @@ def _normed_function(kernels: "Kernels") -> Any:
     return Normed.apply
 
 
-def _both_function(kernels: "Kernels") -> Any:
+def _both_function(kernels: "Kernels", rounds: _Rounds) -> Any:
     """A linear layer, GELU, another linear layer, dropout, the sum with what came, and a norm."""
     import torch
 
@@ -267,12 +304,13 @@ def _both_function(kernels: "Kernels") -> Any:
         @staticmethod
         def forward(
             ctx: Any, given: Any, one: Any, one_bias: Any, other: Any, other_bias: Any, weight: Any, bias: Any,
-            eps: float, share: float,
+            eps: float, share: float, int8: bool,
         ) -> Any:  # fmt: skip
             needs = ctx.needs_input_grad
             slopes = _slopes(given, one) if any(needs) else None
-            bent = kernels.bent_linear(given, one, one_bias, slopes)
-            (made,) = kernels.linear(bent, [other], [other_bias])
+            bent = kernels.bent_linear(given, one, one_bias, slopes, int8=int8)
+            (made,) = kernels.linear(bent, [other], [other_bias], int8=int8)
+            ctx.int8 = int8
             ctx.norm = Norm(weight, bias, eps, drawn_seed() if share else 0, share)
             kept = _kept(given) if any(needs) else (None, None)
             read = (given if any(needs[1:3]) else None, bent if any(needs[3:5]) else None)
@@ -285,12 +323,18 @@ def _both_function(kernels: "Kernels") -> Any:
             needs, learned = ctx.needs_input_grad, any(ctx.needs_input_grad[5:7])
             to_made, to_given, to_norm = kernels.norm_back(gradient, ctx.norm, *kept, learned=learned)
             to_other = _learned(kernels, to_made, bent, needs[3:5])
-            to_bent = kernels.linear_back([to_made], [other], slopes=slopes)
+            to_bent = kernels.linear_back([to_made], [other], slopes=slopes, int8=ctx.int8)
             to_one = _learned(kernels, to_bent, given, needs[1:3])
-            back = kernels.linear_back([to_bent], [one], beside=to_given) if needs[0] else None
-            return back, *to_one, *to_other, *((None, None) if to_norm is None else to_norm.unbind()), None, None
+            back = kernels.linear_back([to_bent], [one], beside=to_given, int8=ctx.int8) if needs[0] else None
+            to_both = (None, None) if to_norm is None else to_norm.unbind()
+            return back, *to_one, *to_other, *to_both, None, None, None
 
-    return Both.apply
+    apply: Any = Both.apply
+
+    def both(given: Any, one: Any, one_bias: Any, other: Any, *more: Any) -> Any:
+        return apply(given, one, one_bias, other, *more, rounds.now(given, one, other))
+
+    return both
 
 
 def _slopes(given: "Tensor", weight: "Tensor") -> "Tensor":

@@ -1,5 +1,7 @@
 """Compiled steps are used only where they compute what PyTorch computes, and linear layers where they pay."""
 
+from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 
 import torch
@@ -8,8 +10,8 @@ from torch import Tensor
 from core.models.kernels import GROUP, Kernels, Norm, Step
 
 # How often a product is timed, and how much longer than PyTorch's it may take: on the processor that it was written for
-# it took .93 of it.
-_TIMES, _FAR_SLOWER = 8, 1.25
+# it took .93 of it. And of what a product in bfloat16 takes, what one may take that rounds to int8: there .6.
+_TIMES, _FAR_SLOWER, _FASTER = 8, 1.25, 0.9
 # How far a result may be from PyTorch's, as a share: far below what rounding to bfloat16 does.
 _ROUNDING = 1e-4
 # The same of what is computed from products of numbers in bfloat16, and rounded to it.
@@ -36,17 +38,32 @@ def agree(kernels: Kernels) -> bool:
 
 def products_pay(kernels: Kernels) -> bool:
     """Whether PyTorch does not multiply far faster on this processor. Equal processors shall say the same each time."""
-    given, weight = (torch.ones(rows, 512, dtype=torch.bfloat16) for rows in (256, 512))
-    usual, own = [], []
+    linear = torch.nn.functional.linear
+    return _ratio(lambda *given: kernels.linear(given[0], given[1:], [None]), linear) <= _FAR_SLOWER
+
+
+def int8_pays(kernels: Kernels) -> bool:
+    """Whether linear layers that round to int8 are faster on this processor."""
+
+    def own(given: Tensor, weight: Tensor, *, int8: bool = True) -> object:
+        return kernels.linear(given, [weight], [None], int8=int8)
+
+    return _ratio(own, partial(own, int8=False)) <= _FASTER
+
+
+def _ratio(own: Callable[..., object], other: Callable[..., object]) -> float:
+    """How many times as long the first takes, of tokens and weights (512, 512)."""
+    given, weight = (torch.ones(rows, 512, dtype=torch.bfloat16) for rows in (512, 512))
+    usual, ours = [], []
     with torch.inference_mode():
         for _ in range(_TIMES):
             begin = perf_counter()
-            torch.nn.functional.linear(given, weight)
+            other(given, weight)
             between = perf_counter()
-            kernels.linear(given, [weight], [None])
+            own(given, weight)
             usual.append(between - begin)
-            own.append(perf_counter() - between)
-    return min(own) <= _FAR_SLOWER * min(usual)
+            ours.append(perf_counter() - between)
+    return min(ours) / min(usual)
 
 
 def _alike(found: Tensor, wanted: Tensor, rounding: float = _ROUNDING) -> bool:
@@ -101,10 +118,10 @@ def _multiply_alike(kernels: Kernels) -> bool:
 
 
 def _layers_alike(kernels: Kernels) -> bool:
-    """Linear layers of 32 or 64 numbers, two of them and one that is bent, there and back."""
-    for outer, inner in ((64, 32), (32, 64)):
+    """Linear layers of 64 or 128 numbers, two of them and one that is bent, there and back, also rounded to int8."""
+    for outer, inner in ((128, 64), (64, 128)):
         given, other, slope = (torch.randn(19, width).bfloat16() for width in (inner, inner, outer))
-        weights, biases = ([torch.randn(outer, *some).bfloat16() for _ in range(2)] for some in ((inner,), ()))
+        weights, biases = ([torch.randn(outer, *some).div(8).bfloat16() for _ in range(2)] for some in ((inner,), ()))
         if not kernels.can_multiply(given, weights[0]):
             return True  # nobody asks for it then
         exact, numbers = given.float().requires_grad_(), [each.float().requires_grad_() for each in (*weights, *biases)]
@@ -113,15 +130,24 @@ def _layers_alike(kernels: Kernels) -> bool:
         gradients = [slope, 2 * slope]
         bent = torch.nn.functional.gelu(wanted[0])
         (bending,) = torch.autograd.grad(bent.sum(), wanted[0])
-        slopes = torch.empty_like(slope)
-        (one, one_bias), (two, two_bias) = kernels.linear_weights(gradients, given)
-        found = (
-            *kernels.linear(given, weights, biases), kernels.linear_back(gradients, weights, other, given), one, two,
-            one_bias, two_bias, kernels.bent_linear(given, weights[0], biases[0], slopes), slopes,
-        )  # fmt: skip
-        usual = (*wanted, back[0] * other + given, *back[1:], bent, bending)
-        if not all(_alike(some, each.detach(), _HALF_ROUNDING) for some, each in zip(found, usual, strict=True)):
+        learned = zip(kernels.linear_weights(gradients, given), (back[1::2], back[2::2]), strict=True)
+        if not all(
+            _alike(some, each, _HALF_ROUNDING)
+            for found, usual in learned
+            for some, each in zip(found, usual, strict=True)
+        ):
             return False
+        for int8 in (False, True) if kernels.learns_int8 else (False,):
+            slopes = torch.empty_like(slope)
+            found = (
+                *kernels.linear(given, weights, biases, int8=int8),
+                kernels.linear_back(gradients, weights, other, given, int8=int8),
+                kernels.bent_linear(given, weights[0], biases[0], slopes, int8=int8), slopes,
+            )  # fmt: skip
+            usual = (*wanted, back[0] * other + given, bent, bending)
+            rounding = _INT8_ROUNDING if int8 else _HALF_ROUNDING
+            if not all(_alike(some, each.detach(), rounding) for some, each in zip(found, usual, strict=True)):
+                return False
     return True
 
 

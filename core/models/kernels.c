@@ -1113,20 +1113,24 @@ int knows_pairs(void) {
 #endif
 }
 
-/* ---- Products of int8, for reading ---- */
+/* ---- Products of int8 ---- */
 
-/* What a product takes: tokens of `inner` numbers each, as `int8_rows16` leaves them, and weights of `outer` columns.
- *
- * given: with room for a multiple of ROWS of them; scales, zeros, sums: of each of its rows.
- * weights: of shape (outer / 32, inner / 4, 32, 4), with 128 added, as the processor multiplies numbers without a sign by
- * such with one; columns, widths, added: of each column the sum, its scale and what is added to the product. */
+/* Tokens as `int8_rows16` leaves them: numbers, with room for a multiple of ROWS tokens; of each of them the scale, what
+ * stands for 0, and the sum. */
 typedef struct {
-    const int8_t *given;
+    const int8_t *whole;
     const float *scales;
     const int32_t *zeros, *sums;
+} Rows8;
+
+/* What a product takes: tokens of `inner` numbers each, and weights of `outer` columns.
+ *
+ * weights: of shape (outer / 32, inner / 4, 32, 4), with 128 added, as the processor multiplies numbers without a sign by
+ * such with one; widths, zeros, added: of each column the scale, the sum times it, and what is added to the product. */
+typedef struct {
+    Rows8 given;
     const uint8_t *weights;
-    const int32_t *columns;
-    const float *widths, *added;
+    const float *widths, *zeros, *added;
     uint16_t *found;
     int64_t tokens;
     int inner, outer;
@@ -1166,46 +1170,54 @@ void int8_rows16(const uint16_t *given, int64_t tokens, int inner, int8_t *found
     }
 }
 
-INLINE void int8_part(const Int8 *all, int64_t row, int panel, int bend) {
-    int pairs = all->inner / 4, column = panel * 2 * WIDE;
-    const int8_t *left = all->given + row * all->inner;
-    const uint8_t *right = all->weights + (int64_t)column * all->inner;
-    __m512i sums[ROWS][2];
-    float numbers[ROWS * COLUMNS];
+/* sums (ROWS, 32) = left (ROWS, 4 fours) right (fours, 32, 4), whose numbers are 128 too high. */
+INLINE void int8_sums(int fours, const int8_t *left, const void *weights, __m512i sums[ROWS][2]) {
+    const uint8_t *right = weights;
+    const int64_t width = 4 * (int64_t)fours;
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; i++) sums[i][0] = sums[i][1] = _mm512_setzero_si512();
-    for (int four = 0; four < pairs; four++, left += 4, right += 8 * WIDE) {
-        __m512i near = _mm512_loadu_si512(right), far = _mm512_loadu_si512(right + 4 * WIDE);
+    for (int four = 0; four < fours; four++, left += 4, right += 4 * COLUMNS) {
+        __m512i near = _mm512_loadu_si512(right), far = _mm512_loadu_si512(right + 2 * COLUMNS);
 #pragma GCC unroll 8
         for (int i = 0; i < ROWS; i++) {
             int both;
-            memcpy(&both, left + i * all->inner, sizeof both);
+            memcpy(&both, left + i * width, sizeof both);
             __m512i same = _mm512_set1_epi32(both);
             sums[i][0] = _mm512_dpbusd_epi32(sums[i][0], near, same);
             sums[i][1] = _mm512_dpbusd_epi32(sums[i][1], far, same);
         }
     }
+}
+
+/* found += what sums of a row stand for, where weights have these scales and, times them, these sums. */
+INLINE void int8_widened(const Rows8 *rows, int64_t row, const __m512i *sums, const float *widths, const float *zeros,
+                         __m512 *found) {
+    const __m512i more = _mm512_set1_epi32(128 * rows->sums[row]);
+    const __m512 scale = _mm512_set1_ps(rows->scales[row]), zero = _mm512_set1_ps(-rows->scales[row] * rows->zeros[row]);
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; half++) {
+        __m512 number = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums[half], more));
+        __m512 width = _mm512_mul_ps(_mm512_loadu_ps(widths + half * WIDE), scale);
+        found[half] = _mm512_fmadd_ps(zero, _mm512_loadu_ps(zeros + half * WIDE), found[half]);
+        found[half] = _mm512_fmadd_ps(number, width, found[half]);
+    }
+}
+
+INLINE void int8_part(const Int8 *all, int64_t row, int panel, int bend) {
+    const int column = panel * COLUMNS;
+    __m512i sums[ROWS][2];
+    float numbers[ROWS * COLUMNS];
+    int8_sums(all->inner / 4, all->given.whole + row * all->inner, all->weights + (int64_t)column * all->inner, sums);
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; i++) {
         if (row + i >= all->tokens) break;
-        const __m512i more = _mm512_set1_epi32(128 * all->sums[row + i]), zero = _mm512_set1_epi32(all->zeros[row + i]);
-        const __m512 scale = _mm512_set1_ps(all->scales[row + i]);
         uint16_t *to = all->found + (row + i) * all->outer + column;
-        __m512 both[2];
+        __m512 both[2] = {_mm512_loadu_ps(all->added + column), _mm512_loadu_ps(all->added + column + WIDE)};
+        int8_widened(&all->given, row + i, sums[i], all->widths + column, all->zeros + column, both);
 #pragma GCC unroll 2
-        for (int half = 0; half < 2; half++) {
-            __m512 width = _mm512_mul_ps(_mm512_loadu_ps(all->widths + column + half * WIDE), scale);
-            __m512i shift = _mm512_mullo_epi32(zero, _mm512_loadu_si512(all->columns + column + half * WIDE));
-            __m512 number = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_sub_epi32(sums[i][half], more), shift));
-            both[half] = _mm512_fmadd_ps(number, width, _mm512_loadu_ps(all->added + column + half * WIDE));
-        }
-        if (bend) {
-            _mm512_storeu_ps(numbers + i * COLUMNS, both[0]);
-            _mm512_storeu_ps(numbers + i * COLUMNS + WIDE, both[1]);
-        } else
-#pragma GCC unroll 2
-            for (int half = 0; half < 2; half++)
-                _mm256_storeu_si256((__m256i *)(to + half * WIDE), (__m256i)_mm512_cvtneps_pbh(both[half]));
+        for (int half = 0; half < 2; half++)
+            if (bend) _mm512_storeu_ps(numbers + i * COLUMNS + half * WIDE, both[half]);
+            else _mm256_storeu_si256((__m256i *)(to + half * WIDE), (__m256i)_mm512_cvtneps_pbh(both[half]));
     }
     int64_t left_over = all->tokens - row;
     if (bend)
@@ -1225,8 +1237,151 @@ void int8_product16(const Int8 *given, int bend, int threads) {
                 else int8_part(&all, row, panel, 0);
     }
 }
+
+/* The highest of 32 numbers without their signs, as bits, with those before. */
+INLINE __m512i highest_bits(__m512i before, const uint16_t *given) {
+    return _mm512_max_epu16(before, _mm512_and_si512(_mm512_loadu_si512(given), _mm512_set1_epi16(0x7fff)));
+}
+
+/* Of weights whose highest numbers are these, the scales, and what numbers are multiplied by. */
+INLINE __m512 int8_scales(__m512 most, float *widths) {
+    _mm512_storeu_ps(widths, _mm512_mul_ps(most, _mm512_set1_ps(1.0f / 127.0f)));
+    __mmask16 some = _mm512_cmp_ps_mask(most, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    return _mm512_maskz_div_ps(some, _mm512_set1_ps(127.0f), most);
+}
+
+/* 16 weights, rounded. */
+INLINE __m512i int8_weights(const uint16_t *given, __m512 by) {
+    return _mm512_cvtps_epi32(_mm512_mul_ps(widened_row(given), by));
+}
+
+/* 32 rows of (rows, width) as (width / 4, 32, 4), fours along the numbers of a row, 128 too high; of each row the scale,
+ * and the sum times it. */
+APART void int8_across_rows(const uint16_t *given, int64_t width, Pair *found, float *widths, float *zeros) {
+    for (int half = 0; half < COLUMNS; half += WIDE, given += WIDE * width) {
+        float most[WIDE], by[WIDE];
+        __m512i sums[WIDE];
+        for (int row = 0; row < WIDE; row++) {
+            __m512i high = _mm512_setzero_si512();
+            for (int64_t i = 0; i < width; i += COLUMNS) high = highest_bits(high, given + row * width + i);
+            uint16_t bits[COLUMNS], highest = 0;
+            _mm512_storeu_si512(bits, high);
+            for (int lane = 0; lane < COLUMNS; lane++) highest = bits[lane] > highest ? bits[lane] : highest;
+            most[row] = widened(highest);
+            sums[row] = _mm512_setzero_si512();
+        }
+        _mm512_storeu_ps(by, int8_scales(_mm512_loadu_ps(most), widths + half));
+        for (int64_t i = 0; i < width; i += 4 * WIDE) {
+            uint8_t bytes[WIDE][4 * WIDE];
+            for (int row = 0; row < WIDE; row++)
+                for (int part = 0; part < 4 * WIDE; part += WIDE) {
+                    __m512i whole = int8_weights(given + row * width + i + part, _mm512_set1_ps(by[row]));
+                    sums[row] = _mm512_add_epi32(sums[row], whole);
+                    whole = _mm512_add_epi32(whole, _mm512_set1_epi32(128));
+                    _mm_storeu_si128((__m128i *)(bytes[row] + part), _mm512_cvtepi32_epi8(whole));
+                }
+            turned_pairs((const uint16_t *)bytes, 2 * WIDE, WIDE, found + i / 4 * COLUMNS + half, COLUMNS);
+        }
+        for (int row = 0; row < WIDE; row++) zeros[half + row] = widths[half + row] * (float)_mm512_reduce_add_epi32(sums[row]);
+    }
+}
+
+/* 32 columns of (rows, width) as (rows / 4, 32, 4), fours along the rows, 128 too high; of each column the scale, and the
+ * sum times it. */
+APART void int8_along_rows(const uint16_t *given, int64_t width, int64_t rows, Pair *found, float *widths,
+                           float *zeros) {
+    uint16_t bits[COLUMNS];
+    __m512i high = _mm512_setzero_si512(), sums[2] = {high, high};
+    for (int64_t i = 0; i < rows; i++) high = highest_bits(high, given + i * width);
+    _mm512_storeu_si512(bits, high);
+    const __m512 by[2] = {int8_scales(widened_row(bits), widths), int8_scales(widened_row(bits + WIDE), widths + WIDE)};
+    for (int64_t i = 0; i < rows; i += 4, found += COLUMNS)
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; half++) {
+            __m512i four = _mm512_setzero_si512();
+#pragma GCC unroll 4
+            for (int n = 0; n < 4; n++) {
+                __m512i whole = int8_weights(given + (i + n) * width + half * WIDE, by[half]);
+                sums[half] = _mm512_add_epi32(sums[half], whole);
+                whole = _mm512_add_epi32(whole, _mm512_set1_epi32(128));
+                four = _mm512_or_si512(four, _mm512_slli_epi32(whole, 8 * n));
+            }
+            _mm512_storeu_si512(found + half * WIDE, four);
+        }
+#pragma GCC unroll 2
+    for (int half = 0; half < COLUMNS; half += WIDE) {
+        __m512 sum = _mm512_cvtepi32_ps(sums[half / WIDE]);
+        _mm512_storeu_ps(zeros + half, _mm512_mul_ps(sum, _mm512_loadu_ps(widths + half)));
+    }
+}
+
+INLINE void int8_added(const Rows8 *rows, int64_t row, int inner, const Pair *weights, const float *widths,
+                       const float *zeros, __m512 found[ROWS][2]) {
+    __m512i sums[ROWS][2];
+    int8_sums(inner / 4, rows->whole + row * inner, weights, sums);
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; i++) int8_widened(rows, row + i, sums[i], widths, zeros, found[i]);
+}
+
+/* As `linear16`, of tokens in int8, with weights that are rounded to it here. */
+void int8_linear16(const Linear *layers, const Rows8 *given, int bend, int threads) {
+    const Linear all = *layers;
+    const Rows8 rows = *given;
+    const int panels = all.outer / COLUMNS;
+    int begun = 0;
+#pragma omp parallel num_threads(threads)
+    {
+        OWN_ROOM(COLUMNS * all.inner / 4)
+#pragma omp for schedule(dynamic, 1)
+        for (int panel = 0; panel < all.layers * panels; panel++) {
+            const int layer = panel / panels, column = panel % panels * COLUMNS;
+            const uint16_t *added = all.added[layer];
+            float widths[COLUMNS], zeros[COLUMNS];
+            int8_across_rows(all.weights[layer] + (int64_t)column * all.inner, all.inner, own, widths, zeros);
+            for (int64_t next = 0; next < all.tokens; next += ROWS) {
+                int64_t row = within(next, all.tokens), place = row * all.outer + column;
+                __m512 sums[ROWS][2];
+                no_sums(sums);
+                int8_added(&rows, row, all.inner, own, widths, zeros, sums);
+                if (added) all_added(sums, added + column, 0);
+                if (bend) bent_sums(sums, all.found[layer] + place, all.slopes ? all.slopes + place : 0, all.outer);
+                else rounded_sums(sums, all.found[layer] + place, all.outer);
+            }
+        }
+    }
+}
+
+/* As `linear_back16`, of gradients in int8, with weights that are rounded to it here. */
+void int8_linear_back16(const Linear *layers, const Rows8 *wanted, int threads) {
+    const Linear all = *layers;
+    const int64_t panel = COLUMNS * (int64_t)all.outer / 4;
+    int begun = 0;
+#pragma omp parallel num_threads(threads)
+    {
+        OWN_ROOM(all.layers * panel)
+#pragma omp for schedule(dynamic, 1)
+        for (int column = 0; column < all.inner; column += COLUMNS) {
+            float widths[3][COLUMNS], zeros[3][COLUMNS];
+            for (int layer = 0; layer < all.layers; layer++)
+                int8_along_rows(all.weights[layer] + column, all.inner, all.outer, own + layer * panel, widths[layer],
+                                zeros[layer]);
+            for (int64_t next = 0; next < all.tokens; next += ROWS) {
+                int64_t row = within(next, all.tokens), place = row * all.inner + column;
+                __m512 sums[ROWS][2];
+                no_sums(sums);
+                for (int layer = 0; layer < all.layers; layer++)
+                    int8_added(wanted + layer, row, all.outer, own + layer * panel, widths[layer], zeros[layer], sums);
+                if (all.slopes) all_multiplied(sums, all.slopes + place, all.inner);
+                if (all.beside) all_added(sums, all.beside + place, all.inner);
+                rounded_sums(sums, all.found[0] + place, all.inner);
+            }
+        }
+    }
+}
 #else
 #define INT8_PRODUCTS 0
+void int8_linear16(const Linear *layers, const Rows8 *given, int bend, int threads) {}
+void int8_linear_back16(const Linear *layers, const Rows8 *wanted, int threads) {}
 void int8_rows16(const uint16_t *given, int64_t tokens, int inner, int8_t *found, float *scales, int32_t *zeros,
                  int32_t *sums, int threads) {}
 void int8_product16(const Int8 *given, int bend, int threads) {}

@@ -28,6 +28,8 @@ _PART = 4096
 _ROWS = 8
 # Columns of such a product that are computed at once.
 _COLUMNS = 32
+# Below this, rounding weights to int8 takes as long as it saves.
+_NARROW = 4 * _COLUMNS
 # The widest row of a norm, and the rows whose gradients of weight and bias are summed up together.
 _WIDEST, GROUP = 8192, 64
 # No promise is given up but those of errno and of traps, which nobody asks about: sums of lanes are written as such.
@@ -61,6 +63,8 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "linear_weights16": (_POINTER, _INT),
     "int8_rows16": (_POINTER, _LONG, _INT, *[_POINTER] * 4, _INT),
     "int8_product16": (_POINTER, _INT, _INT),
+    "int8_linear16": (_POINTER, _POINTER, _INT, _INT),
+    "int8_linear_back16": (_POINTER, _POINTER, _INT),
 }
 
 
@@ -98,11 +102,14 @@ class _Linear(ctypes.Structure):
     )  # fmt: skip
 
 
+class _Rows8(ctypes.Structure):
+    _fields_ = tuple((name, _POINTER) for name in ("whole", "scales", "zeros", "sums"))
+
+
 class _Int8(ctypes.Structure):
     _fields_ = (
-        ("given", _POINTER), ("scales", _POINTER), ("zeros", _POINTER), ("sums", _POINTER), ("weights", _POINTER),
-        ("columns", _POINTER), ("widths", _POINTER), ("added", _POINTER), ("found", _POINTER), ("tokens", _LONG),
-        ("inner", _INT), ("outer", _INT),
+        ("given", _Rows8), ("weights", _POINTER), ("widths", _POINTER), ("zeros", _POINTER), ("added", _POINTER),
+        ("found", _POINTER), ("tokens", _LONG), ("inner", _INT), ("outer", _INT),
     )  # fmt: skip
 
 
@@ -112,12 +119,12 @@ class Int8Weights:
 
     Attributes:
         laid: of shape (outer / 32, inner / 4, 32, 4), 128 too high.
-        columns, widths, added: of shape (outer,): of each row of the weights the sum, the scale, and the bias.
+        widths, zeros, added: of shape (outer,): of each row of the weights the scale, the sum times it, and the bias.
     """
 
     laid: "Tensor"
-    columns: "Tensor"
     widths: "Tensor"
+    zeros: "Tensor"
     added: "Tensor"
 
 
@@ -138,9 +145,9 @@ class Int8Rows:
     zeros: "Tensor"
     sums: "Tensor"
 
-    def places(self) -> tuple[int, ...]:
-        """Where these are in memory."""
-        return tuple(each.data_ptr() for each in (self.whole, self.scales, self.zeros, self.sums))
+    def given(self) -> _Rows8:
+        """As the compiled steps take it."""
+        return _Rows8(*(each.data_ptr() for each in (self.whole, self.scales, self.zeros, self.sums)))
 
 
 @dataclass(frozen=True)
@@ -198,6 +205,7 @@ class Kernels:
 
     Attributes:
         multiplies: whether linear layers are among them: where the processor multiplies pairs of bfloat16.
+        learns_int8: whether those round to int8 where they are asked to: where the processor multiplies that faster.
     """
 
     def __init__(self, library: Any) -> None:
@@ -210,6 +218,7 @@ class Kernels:
             getattr(library, name).restype = _INT
         self._library, self._half, self._threads = library, torch.bfloat16, torch.get_num_threads
         self.multiplies = bool(library.knows_pairs())
+        self.learns_int8 = self.multiplies and bool(library.knows_int8())
 
     def knows(self, values: "Tensor") -> bool:
         """Whether `dropped` and `gelu` know their format, and have a number for each of their places."""
@@ -419,43 +428,57 @@ class Kernels:
         fits = outer % _COLUMNS == 0 and inner % _COLUMNS == 0 and given.numel() >= _ROWS * inner
         return alike and fits and weight.is_contiguous() and self.multiplies
 
-    def linear(self, given: "Tensor", weights: "Sequence[Tensor]", biases: "Sequence[Tensor | None]") -> "list[Tensor]":
+    def linear(
+        self, given: "Tensor", weights: "Sequence[Tensor]", biases: "Sequence[Tensor | None]", *, int8: bool = False
+    ) -> "list[Tensor]":
         """Up to three linear layers of the same tokens: from (…, inner) to (…, outer) for each.
 
         Args:
             weights: all of one shape, see `can_multiply`.
+            int8: whether tokens and weights are rounded to int8 first, each token and each row of the weights with a
+                scale of its own, see `can_learn_int8`.
         """
         given, found = given.contiguous(), [_beside(given, weights[0]) for _ in weights]
         room = self._room(given.shape[-1])
         layers = _layers(given, weights, found, room)
         layers.added = _THREE(*map(_place, biases))
-        self._library.linear16(ctypes.byref(layers), 0, self._threads())
+        self._multiply(layers, given, bend=False, int8=int8)
         return found
 
     def bent_linear(
-        self, given: "Tensor", weight: "Tensor", bias: "Tensor | None", slopes: "Tensor | None"
+        self, given: "Tensor", weight: "Tensor", bias: "Tensor | None", slopes: "Tensor | None", *, int8: bool = False
     ) -> "Tensor":
         """GELU of a linear layer.
 
         Args:
             slopes: where its slopes are written, of the shape of the result.
+            int8: as for `linear`.
         """
         given, found = given.contiguous(), _beside(given, weight)
         room = self._room(given.shape[-1])
         layers = _layers(given, [weight], [found], room)
         layers.added, layers.slopes = _THREE(_place(bias)), _place(slopes)
-        self._library.linear16(ctypes.byref(layers), 1, self._threads())
+        self._multiply(layers, given, bend=True, int8=int8)
         return found
+
+    def _multiply(self, layers: _Linear, given: "Tensor", *, bend: bool, int8: bool) -> None:
+        if int8:
+            rows = self.int8_rows(given)
+            self._library.int8_linear16(ctypes.byref(layers), ctypes.byref(rows.given()), bend, self._threads())
+        else:
+            self._library.linear16(ctypes.byref(layers), bend, self._threads())
 
     def linear_back(
         self, wanted: "Sequence[Tensor]", weights: "Sequence[Tensor]", slopes: "Tensor | None" = None,
-        beside: "Tensor | None" = None,
+        beside: "Tensor | None" = None, *, int8: bool = False,
     ) -> "Tensor":  # fmt: skip
         """From the gradients of `linear`, each (…, outer), to that of the tokens, (…, inner).
 
         Args:
             slopes: what that is multiplied by, of its shape.
             beside: what is added then.
+            int8: whether gradients and weights are rounded to int8 first, each token of a gradient and each column of
+                the weights with a scale of its own.
         """
         import torch
 
@@ -465,7 +488,12 @@ class Kernels:
         layers = _layers(found, weights, [found], room)
         layers.wanted = _THREE(*map(_place, wanted))
         layers.slopes, layers.beside = _place(slopes), _place(beside)
-        self._library.linear_back16(ctypes.byref(layers), self._threads())
+        if int8:
+            rows = [self.int8_rows(each) for each in wanted]
+            given = (_Rows8 * len(rows))(*(each.given() for each in rows))
+            self._library.int8_linear_back16(ctypes.byref(layers), given, self._threads())
+        else:
+            self._library.linear_back16(ctypes.byref(layers), self._threads())
         return found
 
     def linear_weights(self, wanted: "Sequence[Tensor]", given: "Tensor") -> "list[tuple[Tensor, Tensor]]":
@@ -488,6 +516,13 @@ class Kernels:
 
         return torch.empty(numbers // 2 * (self._threads() * _COLUMNS + columns), dtype=torch.int32)
 
+    def can_learn_int8(self, weight: "Tensor") -> bool:
+        """Whether `linear` and `linear_back` round such weights (outer, inner) to int8, see `can_multiply`.
+
+        Narrow layers don't: it would take as long as it saves.
+        """
+        return self.learns_int8 and weight.shape[1] % (2 * _COLUMNS) == 0 and min(weight.shape) >= _NARROW
+
     def can_multiply_int8(self, weight: "Tensor") -> bool:
         """Whether this processor multiplies int8, and the shape (outer, inner) of these weights is one for it."""
         return bool(self._library.knows_int8()) and weight.shape[0] % 32 == 0 and weight.shape[1] % 16 == 0
@@ -502,7 +537,7 @@ class Kernels:
         whole = (exact / widths[:, None]).round().clamp(-127, 127)
         laid = (whole + 128).to(torch.uint8).view(outer // 32, 32, inner // 4, 4).permute(0, 2, 1, 3).contiguous()
         added = torch.zeros(outer) if bias is None else bias.detach().float().contiguous()
-        return Int8Weights(laid, whole.sum(1).to(torch.int32), widths, added)
+        return Int8Weights(laid, widths, whole.sum(1) * widths, added)
 
     def int8_rows(self, given: "Tensor") -> "Int8Rows":
         """Tokens of shape (…, inner), in bfloat16, each rounded to int8 with a scale and a zero of its own.
@@ -516,7 +551,8 @@ class Kernels:
         whole = torch.empty(-(-tokens // _ROWS) * _ROWS, inner, dtype=torch.int8)
         scales, zeros, sums = torch.empty(tokens), *(torch.empty(tokens, dtype=torch.int32) for _ in range(2))
         found = Int8Rows(given.shape, whole, scales, zeros, sums)
-        self._library.int8_rows16(flat.data_ptr(), tokens, inner, *found.places(), self._threads())
+        places = (each.data_ptr() for each in (whole, scales, zeros, sums))
+        self._library.int8_rows16(flat.data_ptr(), tokens, inner, *places, self._threads())
         return found
 
     def int8_linear(self, given: "Int8Rows", weights: Int8Weights, *, bend: bool = False) -> "Tensor":
@@ -528,9 +564,9 @@ class Kernels:
 
         (*shape, inner), outer = given.shape, len(weights.widths)
         found = torch.empty(*shape, outer, dtype=self._half)
-        laid = (weights.laid, weights.columns, weights.widths, weights.added)
-        places = (*given.places(), *(each.data_ptr() for each in laid), found.data_ptr())
-        product = _Int8(*places, len(given.scales), inner, outer)
+        laid = (weights.laid, weights.widths, weights.zeros, weights.added)
+        places = (*(each.data_ptr() for each in laid), found.data_ptr())
+        product = _Int8(given.given(), *places, len(given.scales), inner, outer)
         self._library.int8_product16(ctypes.byref(product), bend, self._threads())
         return found
 
@@ -615,12 +651,13 @@ def compiled() -> Kernels | None:
         link = (compiler, "-shared", "-nostdlib", str(built), "-o", str(library))
         subprocess.run(link, check=True, timeout=_LONGEST_WAIT, stdin=subprocess.DEVNULL, capture_output=True)
         # Only now: these know what is defined above, and import torch with its threads.
-        from core.models.kernel_checks import agree, products_pay
+        from core.models.kernel_checks import agree, int8_pays, products_pay
 
         found = Kernels(ctypes.CDLL(str(library)))
         if not agree(found):
             return None
         found.multiplies = found.multiplies and products_pay(found)
+        found.learns_int8 = found.multiplies and found.learns_int8 and int8_pays(found)
         return found
     return None
 

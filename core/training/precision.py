@@ -52,6 +52,8 @@ class Way:
         unpadded: whether texts of different length are computed without padding, see `core.models.unpadded`.
         shared: tokens with which all texts begin, where those are computed once for a piece.
         kernels: whether some steps between products were compiled for this processor, see `core.models.kernels`.
+        int8: whether products of those steps round to int8, there and on the way back to what a layer reads, see
+            `core.models.compiled_layers` and `core.training.rounding_trial`.
         handed_on: tokens of a text that the last layer computes behind its attention, see `core.models.unpadded`.
     """
 
@@ -67,6 +69,7 @@ class Way:
     unpadded: bool = False
     shared: int = 0
     kernels: bool = False
+    int8: bool = False
     handed_on: HandedOn = "all"
 
     def as_dict(self) -> dict[str, Any]:
@@ -155,7 +158,7 @@ def prepared(model: Any, way: Way, device: Device, *, forget: bool = False) -> I
         if device.kind == "cpu":
             until_then.enter_context(cheap_dropout(model, kernels))
             until_then.enter_context(quick_gelu(model, kernels))
-            until_then.enter_context(compiled_layers(model, kernels))
+            until_then.enter_context(compiled_layers(model, kernels, int8=way.int8))
             if is_adapted(model):
                 until_then.enter_context(lean_adapters(model))
         if way.attention == "plain":

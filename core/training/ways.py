@@ -14,6 +14,7 @@ from core.training.batch_size import Asked, beside_tokens, pieces_of, rows_toget
 from core.training.compiling import pays
 from core.training.logits import guesses_everywhere
 from core.training.precision import Way, choose, without_trial
+from core.training.rounding_trial import learns_alike
 
 # Rows that a trial of the ways to compute may use.
 _ROWS_TRIED = 64
@@ -30,7 +31,9 @@ def chosen_way(
     Args:
         parts: of a batch, as memory ran out before; then there are no other trials, and batches are not enlarged.
     """
-    way = choose(model, collate, _longer_rows(train), loss, device)
+    longer = _longer_rows(train)
+    way = choose(model, collate, longer, loss, device)
+    way = replace(way, int8=learns_alike(model, collate, longer, loss, way, device))
     # Rows that hold several texts already have no mask. Scores of a vocabulary at each place of a short text that lies
     # beside a long one would take far more memory than a piece may.
     if way.attention == "plain" and "attention_mask" in train.column_names and not guesses_everywhere(model):
