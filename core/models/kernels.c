@@ -296,14 +296,23 @@ void norm_back32(const Norm *norm, const void *wanted, void *to_given, void *to_
 
 /* ---- Optimizer ---- */
 
-/* For each part of bfloat16 numbers the sum of their squares. */
-void squares16(const uint16_t *given, int64_t count, float *sums, int threads) {
-    EACH_PART {
-        int64_t end = ending(part, count);
-        float sum = 0;
+/* Each part of each of some runs of numbers, in a region where threads began. */
+#define EACH_PART_OF(count)                      \
+    _Pragma("omp for schedule(static) nowait")   \
+    for (int64_t part = 0; part < ((count) + PART - 1) / PART; part++)
+
+/* For each part of each of so many runs of bfloat16 numbers the sum of their squares, one behind another. */
+void squares16(const uint16_t *const *given, const int64_t *counts, int64_t many, float *sums, int threads) {
+#pragma omp parallel num_threads(threads)
+    for (int64_t n = 0, before = 0; n < many; before += (counts[n++] + PART - 1) / PART) {
+        const uint16_t *numbers = given[n];
+        EACH_PART_OF(counts[n]) {
+            int64_t end = ending(part, counts[n]);
+            float sum = 0;
 #pragma omp simd reduction(+ : sum)
-        for (int64_t i = part * PART; i < end; i++) sum += widened(given[i]) * widened(given[i]);
-        sums[part] = sum;
+            for (int64_t i = part * PART; i < end; i++) sum += widened(numbers[i]) * widened(numbers[i]);
+            sums[before + part] = sum;
+        }
     }
 }
 
@@ -323,15 +332,27 @@ INLINE void stepped(float *exact, float *mean, float *square, float slope, uint1
     *weight = rounded(number);
 }
 
-/* A step on exact weights, and these rounded. */
-void adamw16(float *exact, float *mean, float *square, const uint16_t *gradient, uint16_t *weight, int64_t count,
-             const Step *given, int threads) {
-    EACH_PART {
-        const Step step = *given;
-        int64_t end = ending(part, count);
+/* Exact weights, their running means, their gradient, and the weights rounded. */
+typedef struct {
+    float *exact, *mean, *square;
+    const uint16_t *gradient;
+    uint16_t *weight;
+    int64_t count;
+    Step step;
+} Changed;
+
+/* A step on each of so many. */
+void adamw16(const Changed *all, int64_t many, int threads) {
+#pragma omp parallel num_threads(threads)
+    for (int64_t n = 0; n < many; n++) {
+        const Changed one = all[n];
+        EACH_PART_OF(one.count) {
+            int64_t end = ending(part, one.count);
 #pragma omp simd
-        for (int64_t i = part * PART; i < end; i++)
-            stepped(exact + i, mean + i, square + i, widened(gradient[i]) * step.scale, weight + i, &step);
+            for (int64_t i = part * PART; i < end; i++)
+                stepped(one.exact + i, one.mean + i, one.square + i, widened(one.gradient[i]) * one.step.scale,
+                        one.weight + i, &one.step);
+        }
     }
 }
 

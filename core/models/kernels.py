@@ -51,8 +51,8 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "norm32": (_POINTER, _POINTER, _INT),
     "norm_back16": (*[_POINTER] * 6, _INT),
     "norm_back32": (*[_POINTER] * 6, _INT),
-    "squares16": (_POINTER, _LONG, _POINTER, _INT),
-    "adamw16": (*[_POINTER] * 5, _LONG, _POINTER, _INT),
+    "squares16": (_POINTER, _POINTER, _LONG, _POINTER, _INT),
+    "adamw16": (_POINTER, _LONG, _INT),
     "adamw_rows16": (*[_POINTER] * 7, _LONG, _LONG, _POINTER, _INT),
     "attention16": (*[_POINTER] * 3, _INT),
     "attention32": (*[_POINTER] * 3, _INT),
@@ -81,6 +81,13 @@ class _Texts(ctypes.Structure):
 
 class _Step(ctypes.Structure):
     _fields_ = tuple((name, _FLOAT) for name in ("scale", "beta1", "beta2", "keep", "rate", "root", "eps"))
+
+
+class _Changed(ctypes.Structure):
+    _fields_ = (
+        ("exact", _POINTER), ("mean", _POINTER), ("square", _POINTER), ("gradient", _POINTER), ("weight", _POINTER),
+        ("count", _LONG), ("step", _Step),
+    )  # fmt: skip
 
 
 class _Norm(ctypes.Structure):
@@ -174,6 +181,28 @@ class Step:
         return _Step(self.scale, first, second, 1 - self.lr * self.weight_decay, rate, root, self.eps)
 
 
+@dataclass(frozen=True)
+class Change:
+    """A weight that `Kernels.adamw` changes.
+
+    Attributes:
+        weight: with its gradient, see `Kernels.can_step`.
+        exact: its numbers as they are trained.
+        means: of the gradient and of its square, which go on.
+        step: what is done.
+    """
+
+    weight: "Tensor"
+    exact: "Tensor"
+    means: "tuple[Tensor, Tensor]"
+    step: Step
+
+    def given(self, step: _Step) -> _Changed:
+        """As the compiled steps take it, with the step as they take that."""
+        places = (self.exact, *self.means, self.weight.grad, self.weight.data)
+        return _Changed(*map(_place, places), self.weight.numel(), step)
+
+
 class Norm:
     """A norm over rows, of what is left of some numbers, added to others.
 
@@ -205,7 +234,7 @@ class Kernels:
 
     Attributes:
         multiplies: whether linear layers are among them: where the processor multiplies pairs of bfloat16.
-        learns_int8: whether those round to int8 where they are asked to: where the processor multiplies that faster.
+        fours: whether the processor multiplies fours of int8, twice as many numbers at once as pairs of bfloat16.
     """
 
     def __init__(self, library: Any) -> None:
@@ -218,7 +247,12 @@ class Kernels:
             getattr(library, name).restype = _INT
         self._library, self._half, self._threads = library, torch.bfloat16, torch.get_num_threads
         self.multiplies = bool(library.knows_pairs())
-        self.learns_int8 = self.multiplies and bool(library.knows_int8())
+        self.fours = bool(library.knows_int8())
+
+    @property
+    def learns_int8(self) -> bool:
+        """Whether linear layers round to int8 where they are asked to."""
+        return self.multiplies and self.fours
 
     def knows(self, values: "Tensor") -> bool:
         """Whether `dropped` and `gelu` know their format, and have a number for each of their places."""
@@ -312,12 +346,10 @@ class Kernels:
         """The sum of the squares of all numbers in these tensors, see `can_square`."""
         import torch
 
-        parts = [-(-gradient.numel() // _PART) for gradient in gradients]
-        sums, begin = torch.empty(sum(parts)), 0
-        for gradient, many in zip(gradients, parts, strict=True):
-            place = sums.data_ptr() + begin * sums.element_size()
-            self._library.squares16(gradient.data_ptr(), gradient.numel(), place, self._threads())
-            begin += many
+        many, counts = len(gradients), [gradient.numel() for gradient in gradients]
+        sums = torch.empty(sum(-(-count // _PART) for count in counts))
+        places = (_POINTER * many)(*map(_place, gradients))
+        self._library.squares16(places, (_LONG * many)(*counts), many, sums.data_ptr(), self._threads())
         return float(sums.sum(dtype=torch.float64))
 
     def can_step(self, weight: "Tensor", exact: "Tensor", means: "Sequence[Tensor]") -> bool:
@@ -333,16 +365,11 @@ class Kernels:
             if some is not None
         )
 
-    def adamw(self, weight: "Tensor", exact: "Tensor", means: "Sequence[Tensor]", step: Step) -> None:
-        """A step of AdamW on the exact numbers of a weight, which is set to them, rounded.
-
-        Args:
-            weight: with its gradient, see `can_step`.
-            means: of the gradient and of its square, which go on.
-        """
-        gradient: Any = weight.grad
-        places = (place.data_ptr() for place in (exact, *means, gradient, weight.data))
-        self._library.adamw16(*places, weight.numel(), ctypes.byref(step.given()), self._threads())
+    def adamw(self, changes: "Sequence[Change]") -> None:
+        """A step of AdamW on the exact numbers of each of these weights, which are set to them, rounded."""
+        told = {change.step: change.step.given() for change in changes}
+        all_of_them = (_Changed * len(changes))(*(change.given(told[change.step]) for change in changes))
+        self._library.adamw16(all_of_them, len(changes), self._threads())
 
     def can_step_rows(self, weight: "Tensor", exact: "Tensor", means: "Sequence[Tensor]") -> bool:
         """Whether `adamw_rows` knows a table: in bfloat16 beside exact numbers and means in 32 bits."""
@@ -525,7 +552,7 @@ class Kernels:
 
     def can_multiply_int8(self, weight: "Tensor") -> bool:
         """Whether this processor multiplies int8, and the shape (outer, inner) of these weights is one for it."""
-        return bool(self._library.knows_int8()) and weight.shape[0] % 32 == 0 and weight.shape[1] % 16 == 0
+        return self.fours and weight.shape[0] % 32 == 0 and weight.shape[1] % 16 == 0
 
     def int8_weights(self, weight: "Tensor", bias: "Tensor | None") -> Int8Weights:
         """Weights of shape (outer, inner), see `can_multiply_int8`, each row with a scale of its own."""
@@ -651,13 +678,12 @@ def compiled() -> Kernels | None:
         link = (compiler, "-shared", "-nostdlib", str(built), "-o", str(library))
         subprocess.run(link, check=True, timeout=_LONGEST_WAIT, stdin=subprocess.DEVNULL, capture_output=True)
         # Only now: these know what is defined above, and import torch with its threads.
-        from core.models.kernel_checks import agree, int8_pays, products_pay
+        from core.models.kernel_checks import agree, products_pay
 
         found = Kernels(ctypes.CDLL(str(library)))
         if not agree(found):
             return None
         found.multiplies = found.multiplies and products_pay(found)
-        found.learns_int8 = found.multiplies and found.learns_int8 and int8_pays(found)
         return found
     return None
 

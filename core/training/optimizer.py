@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from core.models.kernels import Kernels, Step
+from core.models.kernels import Change, Kernels, Step
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,7 +82,7 @@ def optimizer(
         def step(self, closure: Any = None) -> None:  # type: ignore[override]
             for group in self.param_groups:
                 dense = [weight for weight in group["params"] if _has(weight) and not weight.grad.is_sparse]
-                for weights in _portions([weight for weight in dense if not self._quickly(weight, group)]):
+                for weights in _portions(self._left_after_kernels(dense, group)):
                     self._dense(weights, group)
                 for weight in group["params"]:
                     if _has(weight) and weight.grad.is_sparse:
@@ -106,22 +106,25 @@ def optimizer(
                 state["step"] = state["step"].to(exact.device)
             return state
 
-        def _quickly(self, weight: Any, group: dict[str, Any]) -> bool:
-            """Take the step by kernels; False where they can't."""
+        def _left_after_kernels(self, weights: list[Any], group: dict[str, Any]) -> list[Any]:
+            """Take the step by kernels where they can; gives the other weights."""
             if not kernels:
-                return False
-            state, exact = self._state(weight), rounded.exact(weight)
-            means = (state["exp_avg"], state["exp_avg_sq"])
-            if not kernels.can_step(weight, exact, means):
-                return False
-            kernels.adamw(weight, exact, means, self._next(state, group))
-            return True
+                return weights
+            changes, left = [], []
+            for weight in weights:
+                state, exact = self._state(weight), rounded.exact(weight)
+                means = (state["exp_avg"], state["exp_avg_sq"])
+                if kernels.can_step(weight, exact, means):
+                    changes.append(Change(weight, exact, means, self._next(state, group)))
+                else:
+                    left.append(weight)
+            kernels.adamw(changes)
+            return left
 
         def _next(self, state: dict[str, Any], group: dict[str, Any]) -> Step:
             state["step"] += 1
-            scale = 1.0 if self._scale is None else float(self._scale)
             given = (float(group["lr"]), group["betas"], group["eps"], group["weight_decay"])
-            return Step(int(state["step"]), *given, scale)
+            return Step(int(state["step"]), *given, 1.0 if self._scale is None else float(self._scale))
 
         def _dense(self, weights: list[Any], group: dict[str, Any]) -> None:
             states = [self._state(weight) for weight in weights]

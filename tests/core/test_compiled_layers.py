@@ -121,7 +121,7 @@ def test_other_shapes_and_formats_are_left_to_pytorch(tokens, weight, dtype, mul
 
 
 @pytest.mark.parametrize(("own", "pays"), [(0.9, True), (1.2, True), (1.3, False)])
-def test_where_pytorch_multiplies_far_faster_it_does(own, pays, multiplying, monkeypatch):
+def test_where_pytorch_multiplies_far_faster_it_does(own, pays, multiplying, monkeypatch, threads):
     # What each product takes by this clock: PyTorch's 1 at best, ours so much, and now and then both far longer.
     took = chain([5.0, 9.0 * own], cycle([1.0, 4.0 * own, 3.0, own]))
     read, now = count(), [0.0]
@@ -133,7 +133,9 @@ def test_where_pytorch_multiplies_far_faster_it_does(own, pays, multiplying, mon
 
     monkeypatch.setattr("core.models.kernel_checks.perf_counter", clock)
     torch.manual_seed(1)
+    threads(2)
     assert products_pay(multiplying) is pays
+    assert torch.get_num_threads() == 2
     drawn_then = torch.rand(1)
     torch.manual_seed(1)
     assert torch.equal(torch.rand(1), drawn_then)  # no random number of a run is drawn
@@ -278,7 +280,7 @@ def test_queries_keys_and_values_are_computed_together_or_apart(tmp_path, multip
     usual = [[part(given) for part in parts] for given in (one, other)]
     real = kernels.Kernels.linear
     monkeypatch.setattr(
-        kernels.Kernels, "linear", lambda self, x, w, b: (counts.append(len(w)), real(self, x, w, b))[1]
+        kernels.Kernels, "linear", lambda self, x, w, b, **more: (counts.append(len(w)), real(self, x, w, b, **more))[1]
     )
     with compiled_layers(model, multiplying):
         for given, wanted in zip((one, other), usual, strict=True):
@@ -349,7 +351,7 @@ def test_many_texts_are_read_with_them(tmp_path, multiplying, monkeypatch):
     ids = torch.randint(5, 40, (6, 14), generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr("core.models.rounding.ready", lambda: multiplying)
     real = kernels.Kernels.linear
-    monkeypatch.setattr(kernels.Kernels, "linear", lambda *given: (used.append(1), real(*given))[1])
+    monkeypatch.setattr(kernels.Kernels, "linear", lambda *given, **more: (used.append(1), real(*given, **more))[1])
     with torch.inference_mode():
         usual = model(input_ids=ids).logits
     with rounded_reading(model, 10_000) as lean:

@@ -552,8 +552,8 @@ OF_THIS_PROCESSOR = [
     ("9.999991909e-1f", "9.0e-1f"),
     ("_mm512_set1_ps(wholes[i]);\n            for", "_mm512_set1_ps(1);\n            for"),
     ("(tokens + 1) / 2, changed", "tokens / 2, changed"),
-    ("128 * all->sums", "127 * all->sums"),
-    ("all->zeros[row + i]", "0"),
+    ("128 * rows->sums", "127 * rows->sums"),
+    ("* rows->zeros[row]", "* 0"),
 ]
 OF_ITS_LAYERS = [
     ("0x3f803f80", "0x3f800000"),  # half of what biases learn
@@ -562,6 +562,11 @@ OF_ITS_LAYERS = [
     ("rows[i + 2] = _mm512_unpacklo", "rows[i + 2] = _mm512_unpackhi"),
     ("_mm512_fmadd_ps(near, share, half)", "share"),
     ("place = row * all.outer + column", "place = row * all.outer"),
+    ("found + i / 4 * COLUMNS + half, COLUMNS", "found + i / 4 * COLUMNS, COLUMNS"),
+    ("zeros[half + row] = widths", "zeros[row] = widths"),
+    ("_mm512_slli_epi32(whole, 8 * n)", "_mm512_slli_epi32(whole, 8 * (3 - n))"),
+    ("own + layer * panel, widths[layer],", "own + layer * panel, widths[0],"),
+    ("int8_added(wanted + layer", "int8_added(wanted"),
 ]
 
 
@@ -573,7 +578,7 @@ OF_ITS_LAYERS = [
         ("share + x * bell * 0.39894228f", "share"),
         ("1.0f - step->beta1", "step->beta1"),
         ("means = place * width", "means = 0"),
-        ("sum += widened(given[i]) * widened(given[i])", "sum += widened(given[i])"),
+        ("sum += widened(numbers[i]) * widened(numbers[i])", "sum += widened(numbers[i])"),
         ("share[j + lane] * (to[j + lane] - usual)", "share[j + lane] * to[j + lane]"),
         ("scores[j] = -3e38f", "scores[j] = 0"),
         ("(numbers[i] - mean) * by * got(weight", "numbers[i] * by * got(weight"),
