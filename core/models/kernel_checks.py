@@ -7,8 +7,8 @@ from torch import Tensor
 
 from core.models.kernels import GROUP, Change, Kernels, Norm, Step
 
-# How often a product is timed at least and at most, and how much longer than PyTorch's it may take: on the processor that
-# it was written for it took .93 of it. What else a machine does disturbs some of the times.
+# How often a product is timed at least and at most, and how much longer than PyTorch's it may take: on the processor
+# that it was written for it took .93 of it. What else a machine does disturbs some of the times.
 _TIMES, _MOST_TIMES, _FAR_SLOWER = 8, 64, 1.25
 # How far a result may be from PyTorch's, as a share: far below what rounding to bfloat16 does.
 _ROUNDING = 1e-4
