@@ -77,7 +77,8 @@ class _Steps:
     def __init__(self, kernels: "Kernels", *, int8: bool = False) -> None:
         rounds = _Rounds(kernels, int8=int8)
         self._kernels, self._products = kernels, _products_function(kernels, rounds)
-        self._normed, self._both = _normed_function(kernels), _both_function(kernels, rounds)
+        self._normed = _normed_function(kernels)
+        self._both = _both_function(kernels, self._normed, rounds)
         self.linear = _linear_class(kernels, self._products, _bent_function(kernels, rounds))
         self._same: dict[tuple[type, Any], bool] = {}
 
@@ -176,16 +177,14 @@ def _alike(module: Any, name: str, kind: Any, bits: int) -> bool:
 
 
 class _Rounds:
-    """Whether products of linear layers round to int8 now."""
+    """Whether products of linear layers round to int8 while something is learned."""
 
     def __init__(self, kernels: "Kernels", *, int8: bool) -> None:
         self._kernels, self._int8 = kernels, int8
 
-    def now(self, given: "Tensor", *weights: "Tensor") -> bool:
-        """For such tokens (…, inner), which are many enough, where something is learned."""
-        import torch
-
-        if not self._int8 or not torch.is_grad_enabled() or given.numel() < _LEAST_ROUNDED * given.shape[-1]:
+    def these(self, given: "Tensor", *weights: "Tensor") -> bool:
+        """Of such tokens (…, inner), which are to be many enough."""
+        if not self._int8 or given.numel() < _LEAST_ROUNDED * given.shape[-1]:
             return False
         return all(self._kernels.can_learn_int8(weight) for weight in weights)
 
@@ -244,7 +243,9 @@ def _products_function(kernels: "Kernels", rounds: _Rounds) -> Any:
     apply: Any = Products.apply
 
     def products(given: Any, count: int, *numbers: Any) -> Any:
-        return apply(given, count, rounds.now(given, numbers[0]), *numbers)
+        if not torch.is_grad_enabled():
+            return kernels.linear(given, numbers[:count], numbers[count:])
+        return apply(given, count, rounds.these(given, numbers[0]), *numbers)
 
     return products
 
@@ -271,7 +272,9 @@ def _bent_function(kernels: "Kernels", rounds: _Rounds) -> Any:
     apply: Any = Bent.apply
 
     def bent(given: Any, weight: Any, bias: Any) -> Any:
-        return apply(given, rounds.now(given, weight), weight, bias)
+        if not torch.is_grad_enabled():
+            return kernels.bent_linear(given, weight, bias, None)
+        return apply(given, rounds.these(given, weight), weight, bias)
 
     return bent
 
@@ -293,10 +296,17 @@ def _normed_function(kernels: "Kernels") -> Any:
             to_given, to_beside, to_norm = kernels.norm_back(gradient, ctx.norm, *ctx.saved_tensors, learned=learned)
             return to_given, to_beside, *((None, None) if to_norm is None else to_norm.unbind()), None, None
 
-    return Normed.apply
+    apply: Any = Normed.apply
+
+    def normed(given: Any, beside: Any, weight: Any, bias: Any, eps: float, share: float) -> Any:
+        if not torch.is_grad_enabled():
+            return kernels.norm(given, beside, Norm(weight, bias, eps, drawn_seed() if share else 0, share))
+        return apply(given, beside, weight, bias, eps, share)
+
+    return normed
 
 
-def _both_function(kernels: "Kernels", rounds: _Rounds) -> Any:
+def _both_function(kernels: "Kernels", normed: Any, rounds: _Rounds) -> Any:
     """A linear layer, GELU, another linear layer, dropout, the sum with what came, and a norm."""
     import torch
 
@@ -331,8 +341,22 @@ def _both_function(kernels: "Kernels", rounds: _Rounds) -> Any:
 
     apply: Any = Both.apply
 
-    def both(given: Any, one: Any, one_bias: Any, other: Any, *more: Any) -> Any:
-        return apply(given, one, one_bias, other, *more, rounds.now(given, one, other))
+    def both(
+        given: Any,
+        one: Any,
+        one_bias: Any,
+        other: Any,
+        other_bias: Any,
+        weight: Any,
+        bias: Any,
+        eps: float,
+        share: float,
+    ) -> Any:
+        if not torch.is_grad_enabled():
+            bent = kernels.bent_linear(given, one, one_bias, None)
+            return normed(kernels.linear(bent, [other], [other_bias])[0], given, weight, bias, eps, share)
+        int8 = rounds.these(given, one, other)
+        return apply(given, one, one_bias, other, other_bias, weight, bias, eps, share, int8)
 
     return both
 

@@ -49,7 +49,8 @@ def products_pay(kernels: Kernels) -> bool:
 
 def _multiply_fast_enough(kernels: Kernels) -> bool:
     given, weight = (torch.ones(rows, 512, dtype=torch.bfloat16) for rows in (256, 512))
-    usual, own = [], []
+    usual: list[float] = []
+    own: list[float] = []
     with torch.inference_mode():
         for number in range(_MOST_TIMES):
             if number >= _TIMES and min(own) <= _FAR_SLOWER * min(usual):

@@ -199,7 +199,7 @@ class Change:
 
     def given(self, step: _Step) -> _Changed:
         """As the compiled steps take it, with the step as they take that."""
-        places = (self.exact, *self.means, self.weight.grad, self.weight.data)
+        places = (self.exact, *self.means, self.weight.grad, self.weight)
         return _Changed(*map(_place, places), self.weight.numel(), step)
 
 
@@ -356,18 +356,17 @@ class Kernels:
         """Whether a step of AdamW knows these formats: `weight` and its gradient in bfloat16, the others in 32 bits."""
         import torch
 
-        half, whole = (weight.data, weight.grad), (exact, *means)
-        known = all(some is not None and some.dtype == torch.bfloat16 for some in half)
-        known = known and all(some.dtype == torch.float32 for some in whole)
+        gradient, numbers, whole = weight.grad, weight.numel(), (exact, *means)
+        if gradient is None or not weight.dtype == gradient.dtype == torch.bfloat16:
+            return False
+        known = all(some.dtype == torch.float32 for some in whole)
         return known and all(
-            some.is_contiguous() and some.device.type == "cpu" and some.numel() == weight.numel()
-            for some in (*half, *whole)
-            if some is not None
+            some.is_cpu and some.is_contiguous() and some.numel() == numbers for some in (weight, gradient, *whole)
         )
 
     def adamw(self, changes: "Sequence[Change]") -> None:
         """A step of AdamW on the exact numbers of each of these weights, which are set to them, rounded."""
-        told = {change.step: change.step.given() for change in changes}
+        told = {step: step.given() for step in {change.step for change in changes}}
         all_of_them = (_Changed * len(changes))(*(change.given(told[change.step]) for change in changes))
         self._library.adamw16(all_of_them, len(changes), self._threads())
 

@@ -111,20 +111,24 @@ def optimizer(
             if not kernels:
                 return weights
             changes, left = [], []
+            steps: dict[int, Step] = {}
             for weight in weights:
                 state, exact = self._state(weight), rounded.exact(weight)
                 means = (state["exp_avg"], state["exp_avg_sq"])
                 if kernels.can_step(weight, exact, means):
-                    changes.append(Change(weight, exact, means, self._next(state, group)))
+                    state["step"] += 1
+                    number = int(state["step"])
+                    if number not in steps:
+                        steps[number] = self._step(number, group)
+                    changes.append(Change(weight, exact, means, steps[number]))
                 else:
                     left.append(weight)
             kernels.adamw(changes)
             return left
 
-        def _next(self, state: dict[str, Any], group: dict[str, Any]) -> Step:
-            state["step"] += 1
+        def _step(self, number: int, group: dict[str, Any]) -> Step:
             given = (float(group["lr"]), group["betas"], group["eps"], group["weight_decay"])
-            return Step(int(state["step"]), *given, 1.0 if self._scale is None else float(self._scale))
+            return Step(number, *given, 1.0 if self._scale is None else float(self._scale))
 
         def _dense(self, weights: list[Any], group: dict[str, Any]) -> None:
             states = [self._state(weight) for weight in weights]
@@ -178,7 +182,8 @@ def optimizer(
                 own.index_add_(0, number, weight.grad._values().float())
                 slopes = torch.full((len(rows),), -1)
                 slopes[places[once]] = torch.arange(len(once))
-                kernels.adamw_rows(weight, exact, means, rows, own, slopes, self._next(state, group))
+                state["step"] += 1
+                kernels.adamw_rows(weight, exact, means, rows, own, slopes, self._step(int(state["step"]), group))
                 return
             gradient = torch.zeros(len(rows), exact.shape[1], dtype=exact.dtype)
             gradient.index_add_(0, places[read], weight.grad._values().to(exact.dtype))
