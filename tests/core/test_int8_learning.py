@@ -161,7 +161,7 @@ def asked(monkeypatch):
         real = getattr(kernels.Kernels, name)
 
         def spying(self, *given, told=told, real=real, **more):
-            told.append(more["int8"])
+            told.append(more.get("int8", False))
             return real(self, *given, **more)
 
         monkeypatch.setattr(kernels.Kernels, name, spying)
@@ -270,7 +270,7 @@ def test_a_model_that_learns_alike_does_and_stays_as_it_was(trial, asked):
 def test_a_model_whose_gradient_moves_far_does_not(name, trial, monkeypatch):
     real = getattr(kernels.Kernels, name)
 
-    def moved(self, *given, int8, **more):
+    def moved(self, *given, int8=False, **more):
         found = real(self, *given, int8=int8, **more)
         return [each * 1.3 for each in found] if int8 and name == "linear" else found * 1.3 if int8 else found
 
@@ -308,15 +308,19 @@ def test_a_family_that_fails_is_not_rounded(trial, monkeypatch):
 # ---- a run ----
 
 
-def test_a_run_rounds_what_it_learns_from_and_judges_without(tmp_path, monkeypatch, multiplying, asked):
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_run_rounds_where_the_trial_says_so(alike, tmp_path, monkeypatch, multiplying, asked):
     monkeypatch.setattr("core.training.run.detect", lambda: CPU)
     monkeypatch.setattr(kernels, "begin", lambda: None)
     monkeypatch.setattr("core.training.precision.compiled", lambda: multiplying)
-    folder = tmp_path / "model"
-    bert(num_hidden_layers=1).bert.save_pretrained(folder)
-    tiny.tokenizer().save_pretrained(folder)
+    if not alike:
+        monkeypatch.setattr("core.training.ways.learns_alike", lambda *given: False)
+    bert(num_hidden_layers=1).bert.save_pretrained(tmp_path / "model")
+    tiny.tokenizer().save_pretrained(tmp_path / "model")
     house = House(tmp_path / "home")
-    spec = house.spec(Work("classification", "bert", "full"), folder, rows=200)
-    report, _ = house.train(spec)
-    assert report["training_way"]["int8"]
-    assert True in asked["linear_back"]
+    report, _ = house.train(house.spec(Work("classification", "bert", "full"), tmp_path / "model", rows=200))
+    assert report["training_way"]["int8"] is alike
+    for told in asked.values():
+        assert told
+        assert any(told) is alike
+    assert not all(asked["linear"])  # what is judged
