@@ -199,6 +199,16 @@ def test_the_fastest_way_is_chosen(seconds, chosen, tmp_path, monkeypatch):
     assert all(weight.dtype == before[name].dtype for name, weight in model.state_dict().items())
 
 
+@pytest.mark.parametrize(("again", "chosen"), [(0.3, "plain"), (0.7, "fused")])
+def test_a_way_that_looked_slow_is_timed_once_more(again, chosen, tmp_path, monkeypatch):
+    took = {"plain": iter([0.9, again]), "fused": iter([0.4])}
+    monkeypatch.setattr(precision, "_seconds", lambda m, b, lo, way, on, most: next(took[way.attention]))
+    way = choose(opened(tmp_path, "bert", "encoder"), collate, rows_of("encoder"), label_loss, CPU)
+    assert (way.weights, way.attention) == ("bfloat16", chosen)
+    assert way.seconds == {"plain": 0.3, "fused": 0.4}[chosen]
+    assert not any(list(left) for left in took.values())
+
+
 def test_a_way_that_computes_another_loss_is_not_taken(tmp_path, monkeypatch):
     monkeypatch.setattr(
         precision, "_seconds", lambda m, b, lo, way, on, most: {"bfloat16": 0.1, "autocast": 0.5}[way.weights]
