@@ -7,7 +7,7 @@ have it. PyTorch writes and reads all numbers for each of these.
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from core.models.kernels import Norm, drawn_seed
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from core.models.kernels import Kernels
 
+Int8 = Literal["none", "back", "both"]
 # Names of the parts of a block that bends, of one that ends in a norm, and of a layer that has both of them behind its
 # attention. A trial says whether they are put together as these names promise.
 _BENT, _NORMED, _BOTH = {"dense", "intermediate_act_fn"}, {"dense", "dropout", "LayerNorm"}, ("intermediate", "output")
@@ -29,14 +30,14 @@ _TRIED, _ROUNDING = 8, {32: 1e-4, 16: 2**-6}
 
 
 @contextmanager
-def compiled_layers(model: Any, kernels: "Kernels | None", *, int8: bool = False) -> Iterator[None]:
+def compiled_layers(model: Any, kernels: "Kernels | None", *, int8: Int8 = "none") -> Iterator[None]:
     """While this lasts, the model's layers compute by these steps what they can, there and back.
 
     A kind of block is left as it is where it computes anything else, as some random numbers show.
 
     Args:
-        int8: whether tokens and weights are rounded to int8 while something is learned: on the way there, and on the
-            way back to the tokens. Gradients of weights, and whatever is only read, have all digits of bfloat16.
+        int8: whether what products take is rounded to int8 while something is learned: on the way back to the tokens,
+            or also on the way there. Gradients of weights, and whatever is only read, have all digits of bfloat16.
 
     Source of the last: SwitchBack (Wortsman et al., "Stable and low-precision training for large-scale
     vision-language models", 2023, section 2.2), with a scale for each row and column of the weights.
@@ -47,7 +48,7 @@ def compiled_layers(model: Any, kernels: "Kernels | None", *, int8: bool = False
 
     with ExitStack() as undo:
         if kernels:
-            steps = _Steps(kernels, int8=int8)
+            steps = _Steps(kernels, int8)
             modules = [module for stack in layer_stacks(model) for module in model.get_submodule(stack).modules()]
             for module in modules:
                 if type(module) is Linear:
@@ -74,8 +75,8 @@ class _Steps:
         linear: the class of its linear layers.
     """
 
-    def __init__(self, kernels: "Kernels", *, int8: bool = False) -> None:
-        rounds = _Rounds(kernels, int8=int8)
+    def __init__(self, kernels: "Kernels", int8: Int8) -> None:
+        rounds = _Rounds(kernels, int8)
         self._kernels, self._products = kernels, _products_function(kernels, rounds)
         self._normed = _normed_function(kernels)
         self._both = _both_function(kernels, self._normed, rounds)
@@ -177,14 +178,18 @@ def _alike(module: Any, name: str, kind: Any, bits: int) -> bool:
 
 
 class _Rounds:
-    """Whether products of linear layers round to int8 while something is learned."""
+    """Whether products of linear layers round to int8 while something is learned.
 
-    def __init__(self, kernels: "Kernels", *, int8: bool) -> None:
-        self._kernels, self._int8 = kernels, int8
+    Attributes:
+        there: whether those that do so on the way back do so on the way there too.
+    """
+
+    def __init__(self, kernels: "Kernels", int8: Int8) -> None:
+        self._kernels, self._any, self.there = kernels, int8 != "none", int8 == "both"
 
     def these(self, given: "Tensor", *weights: "Tensor") -> bool:
         """Of such tokens (…, inner), which are to be many enough."""
-        if not self._int8 or given.numel() < _LEAST_ROUNDED * given.shape[-1]:
+        if not self._any or given.numel() < _LEAST_ROUNDED * given.shape[-1]:
             return False
         return all(self._kernels.can_learn_int8(weight) for weight in weights)
 
@@ -227,7 +232,7 @@ def _products_function(kernels: "Kernels", rounds: _Rounds) -> Any:
             weights, biases = numbers[:count], numbers[count:]
             ctx.int8 = int8
             ctx.save_for_backward(given if any(ctx.needs_input_grad[3:]) else None, *weights)
-            return tuple(kernels.linear(given, weights, biases, int8=int8))
+            return tuple(kernels.linear(given, weights, biases, int8=int8 and rounds.there))
 
         @staticmethod
         def backward(ctx: Any, *gradients: Any) -> Any:
@@ -260,7 +265,7 @@ def _bent_function(kernels: "Kernels", rounds: _Rounds) -> Any:
             slopes = _slopes(given, weight) if needed or any(learned) else None
             ctx.int8 = int8
             ctx.save_for_backward(given if any(learned) else None, weight, slopes)
-            return kernels.bent_linear(given, weight, bias, slopes, int8=int8)
+            return kernels.bent_linear(given, weight, bias, slopes, int8=int8 and rounds.there)
 
         @staticmethod
         def backward(ctx: Any, gradient: Any) -> Any:
@@ -318,8 +323,9 @@ def _both_function(kernels: "Kernels", normed: Any, rounds: _Rounds) -> Any:
         ) -> Any:  # fmt: skip
             needs = ctx.needs_input_grad
             slopes = _slopes(given, one) if any(needs) else None
-            bent = kernels.bent_linear(given, one, one_bias, slopes, int8=int8)
-            (made,) = kernels.linear(bent, [other], [other_bias], int8=int8)
+            there = int8 and rounds.there
+            bent = kernels.bent_linear(given, one, one_bias, slopes, int8=there)
+            (made,) = kernels.linear(bent, [other], [other_bias], int8=there)
             ctx.int8 = int8
             ctx.norm = Norm(weight, bias, eps, drawn_seed() if share else 0, share)
             kept = _kept(given) if any(needs) else (None, None)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from core.device import Device
 from core.models.adapting import is_adapted
 from core.models.attention import short_attention
-from core.models.compiled_layers import compiled_layers
+from core.models.compiled_layers import Int8, compiled_layers
 from core.models.kernels import Kernels, compiled
 from core.models.rounding import Rounded, Unrounded
 from core.models.unpadded import HandedOn, unpadded
@@ -52,7 +52,7 @@ class Way:
         unpadded: whether texts of different length are computed without padding, see `core.models.unpadded`.
         shared: tokens with which all texts begin, where those are computed once for a piece.
         kernels: whether some steps between products were compiled for this processor, see `core.models.kernels`.
-        int8: whether products of those steps round to int8, there and on the way back to what a layer reads, see
+        int8: whether products of those steps round to int8, on the way back to what a layer reads or there too, see
             `core.models.compiled_layers` and `core.training.rounding_trial`.
         handed_on: tokens of a text that the last layer computes behind its attention, see `core.models.unpadded`.
     """
@@ -69,7 +69,7 @@ class Way:
     unpadded: bool = False
     shared: int = 0
     kernels: bool = False
-    int8: bool = False
+    int8: Int8 = "none"
     handed_on: HandedOn = "all"
 
     def as_dict(self) -> dict[str, Any]:
