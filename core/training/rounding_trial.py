@@ -13,8 +13,9 @@ from core.training.precision import Way, cards, computed, kernels_of, moved, pre
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Tokens of the rows that it is tried on, where there are as many, and those that are too few to say anything.
-_TOKENS, _LEAST = 512, 128
+# Tokens of the rows that it is tried on, at most, and those that are too few to say anything; and the share of all
+# tokens of the training that the trial may take. MiniLM's gradient moved as far on 128 tokens as on 2,048.
+_MOST, _LEAST, _SHARE = 512, 128, 0.02
 # How far the gradient may be from that of products in bfloat16, as a share of its length. Of MiniLM it was .03 to .05,
 # before a training and after it; that one itself was .01 to .05 from the exact one. Of SmolLM2 it was .2, as it has
 # tokens with some numbers that are far larger than the others, and .05 where only the way back was rounded.
@@ -29,22 +30,26 @@ def int8_learning(
     loss: Callable[..., Any],
     way: Way,
     device: Device,
+    tokens: int,
 ) -> Int8:
     """Where products may round to int8, as the gradient on some rows stays nearly the same: the most of it.
 
-    Nowhere if the way has no compiled steps that multiply int8, or the rows have too few tokens to say. The model is
-    left as it was, and no random number is drawn from those of the run.
+    Nowhere if the way has no compiled steps that multiply int8, if the rows have too few tokens to say, or if the
+    training is too short for a trial to pay. The model is left as it was, and no random number is drawn from those of
+    the run.
 
     Args:
         rows: encoded rows of usual length.
         loss: as `core.tasks.base.Task.loss` gives it.
+        tokens: that the training goes over, all passes together.
     """
     import torch
 
     kernels = kernels_of(way, device)
-    chosen = _some(rows)
-    tokens = sum(len(row["input_ids"]) for row in chosen)
-    if not kernels or not kernels.learns_int8 or way.weights != "bfloat16" or tokens < _LEAST:
+    wanted = min(_MOST, int(tokens * _SHARE) // (1 + len(_TRIED)))
+    chosen = _some(rows, wanted)
+    few = wanted < _LEAST or sum(len(row["input_ids"]) for row in chosen) < _LEAST
+    if not kernels or not kernels.learns_int8 or way.weights != "bfloat16" or few:
         return "none"
     batch = moved(collate(chosen), device)
     with suppress(ValueError, RuntimeError, TypeError, AttributeError), torch.random.fork_rng(devices=cards(device)):
@@ -56,9 +61,9 @@ def int8_learning(
     return "none"
 
 
-def _some(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _some(rows: list[dict[str, Any]], wanted: int) -> list[dict[str, Any]]:
     chosen, tokens = 0, 0
-    while chosen < len(rows) and tokens < _TOKENS:
+    while chosen < len(rows) and tokens < wanted:
         tokens += len(rows[chosen]["input_ids"])
         chosen += 1
     return rows[:chosen]

@@ -33,7 +33,8 @@ def chosen_way(
     """
     longer = _longer_rows(train)
     way = choose(model, collate, longer, loss, device)
-    way = replace(way, int8=int8_learning(model, collate, longer, loss, way, device))
+    tokens = sum(train["length"][:]) * spec.epochs
+    way = replace(way, int8=int8_learning(model, collate, longer, loss, way, device, tokens))
     # Rows that hold several texts already have no mask. Scores of a vocabulary at each place of a short text that lies
     # beside a long one would take far more memory than a piece may.
     if way.attention == "plain" and "attention_mask" in train.column_names and not guesses_everywhere(model):

@@ -252,7 +252,9 @@ def loss(outputs, labels):
 def trial(multiplying, monkeypatch):
     """Whether a model learns alike on some rows, by the machine's kernels."""
     monkeypatch.setattr("core.training.precision.compiled", lambda: multiplying)
-    return lambda model, given=None, way=WAY: int8_learning(model, collate, given or rows(), loss, way, CPU)
+    return lambda model, given=None, way=WAY, tokens=10**6: int8_learning(
+        model, collate, given or rows(), loss, way, CPU, tokens
+    )
 
 
 def test_a_model_that_learns_alike_does_and_stays_as_it_was(trial, asked):
@@ -295,6 +297,12 @@ def test_no_more_rows_are_tried_than_needed(trial, monkeypatch):
     monkeypatch.setattr(rounding_trial, "_gradient", lambda model, batch, *more: seen.append(batch["labels"]) or [])
     trial(bert(), rows(200))
     assert {len(labels) for labels in seen} == {37}  # 518 tokens
+    seen.clear()
+    trial(bert(), rows(200), tokens=30_000)  # a fiftieth for the three of them
+    assert {len(labels) for labels in seen} == {15}
+    seen.clear()
+    trial(bert(), rows(200), tokens=19_000)
+    assert not seen
 
 
 def test_a_family_that_fails_is_not_rounded(trial, monkeypatch):
@@ -315,6 +323,7 @@ def test_a_run_rounds_where_the_trial_says_so(alike, tmp_path, monkeypatch, mult
     monkeypatch.setattr("core.training.run.detect", lambda: CPU)
     monkeypatch.setattr(kernels, "begin", lambda: None)
     monkeypatch.setattr("core.training.precision.compiled", lambda: multiplying)
+    monkeypatch.setattr(rounding_trial, "_SHARE", 1.0)  # so short a training would not pay for it
     if alike != "both":
         monkeypatch.setattr("core.training.ways.int8_learning", lambda *given: alike)
     bert(num_hidden_layers=1).bert.save_pretrained(tmp_path / "model")
