@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 # tokens of the training that the trial may take. MiniLM's gradient moved as far on 128 tokens as on 2,048.
 _MOST, _LEAST, _SHARE = 512, 128, 0.02
 # How far the gradient may be from that of products in bfloat16, as a share of its length. Of MiniLM it was .03 to .05,
-# before a training and after it; that one itself was .01 to .05 from the exact one. Of SmolLM2 it was .2, as it has
-# tokens with some numbers that are far larger than the others, and .05 where only the way back was rounded.
+# before a training and after it; that one itself was .01 to .05 from the exact one. Of SmolLM2 it was .2, and .05 where
+# only the way back was rounded.
 _FAR = 0.1
 _TRIED: tuple[Int8, ...] = ("both", "back")
 
