@@ -1168,12 +1168,15 @@ void int8_rows16(const uint16_t *given, int64_t tokens, int inner, int8_t *found
     for (int64_t row = 0; row < tokens; row++) {
         const uint16_t *from = given + row * inner;
         __m512 high = _mm512_setzero_ps(), low = high;
+        __mmask16 none = 0;
         for (int i = 0; i < inner; i += WIDE) {
             __m512 numbers = widened_row(from + i);
+            none |= _mm512_cmp_ps_mask(numbers, numbers, _CMP_UNORD_Q);
             high = _mm512_max_ps(high, numbers);
             low = _mm512_min_ps(low, numbers);
         }
         float least = _mm512_reduce_min_ps(low), range = _mm512_reduce_max_ps(high) - least;
+        if (none) range = __builtin_nanf(""); /* the highest of numbers and of none would be a number */
         float by = range > 0 ? 255.0f / range : 0.0f;
         int zero = -128 - (int)__builtin_rintf(least * by);
         const __m512 each = _mm512_set1_ps(by);
