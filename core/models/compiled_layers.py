@@ -7,6 +7,7 @@ have it. PyTorch writes and reads all numbers for each of these.
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from core.models.kernels import Norm, drawn_seed
@@ -30,7 +31,9 @@ _TRIED, _ROUNDING = 8, {32: 1e-4, 16: 2**-6}
 
 
 @contextmanager
-def compiled_layers(model: Any, kernels: "Kernels | None", *, int8: Int8 = "none") -> Iterator[None]:
+def compiled_layers(
+    model: Any, kernels: "Kernels | None", *, int8: Int8 = "none", int16: bool = False
+) -> Iterator[None]:
     """While this lasts, the model's layers compute by these steps what they can, there and back.
 
     A kind of block is left as it is where it computes anything else, as some random numbers show.
@@ -38,8 +41,9 @@ def compiled_layers(model: Any, kernels: "Kernels | None", *, int8: Int8 = "none
     Args:
         int8: whether what products take is rounded to int8 while something is learned: on the way back to the tokens,
             or also on the way there. Gradients of weights, and whatever is only read, have all digits of bfloat16.
+        int16: the same of products in 32 bits, there, back and of the gradients of weights.
 
-    Source of the last: SwitchBack (Wortsman et al., "Stable and low-precision training for large-scale
+    Source of these: SwitchBack (Wortsman et al., "Stable and low-precision training for large-scale
     vision-language models", 2023, section 2.2), with a scale for each row and column of the weights.
     """
     from torch.nn import Linear
@@ -48,7 +52,7 @@ def compiled_layers(model: Any, kernels: "Kernels | None", *, int8: Int8 = "none
 
     with ExitStack() as undo:
         if kernels:
-            steps = _Steps(kernels, int8)
+            steps = _Steps(kernels, _Rounds(kernels, int8, int16=int16))
             modules = [module for stack in layer_stacks(model) for module in model.get_submodule(stack).modules()]
             for module in modules:
                 if type(module) is Linear:
@@ -75,8 +79,7 @@ class _Steps:
         linear: the class of its linear layers.
     """
 
-    def __init__(self, kernels: "Kernels", int8: Int8) -> None:
-        rounds = _Rounds(kernels, int8)
+    def __init__(self, kernels: "Kernels", rounds: _Rounds) -> None:
         self._kernels, self._products = kernels, _products_function(kernels, rounds)
         self._normed = _normed_function(kernels)
         self._both = _both_function(kernels, self._normed, rounds)
@@ -177,21 +180,32 @@ def _alike(module: Any, name: str, kind: Any, bits: int) -> bool:
     return bool((found - wanted).norm() <= _ROUNDING[bits] * wanted.norm())
 
 
+@dataclass(frozen=True)
+class _Rounded:
+    """Which products of a linear layer round what they take: there, back to what it read, and to its weights."""
+
+    there: bool = False
+    back: bool = False
+    weights: bool = False
+
+
 class _Rounds:
-    """Whether products of linear layers round to int8 while something is learned.
+    """Which products round while something is learned."""
 
-    Attributes:
-        there: whether those that do so on the way back do so on the way there too.
-    """
+    def __init__(self, kernels: "Kernels", int8: Int8, *, int16: bool) -> None:
+        self._kernels = kernels
+        self._short = _Rounded(there=int8 == "both", back=int8 != "none")
+        self._exact = _Rounded(int16, int16, int16)
 
-    def __init__(self, kernels: "Kernels", int8: Int8) -> None:
-        self._kernels, self._any, self.there = kernels, int8 != "none", int8 == "both"
+    def these(self, given: "Tensor", *weights: "Tensor") -> _Rounded:
+        """Those of such tokens (…, inner), which are to be many enough."""
+        import torch
 
-    def these(self, given: "Tensor", *weights: "Tensor") -> bool:
-        """Of such tokens (…, inner), which are to be many enough."""
-        if not self._any or given.numel() < _LEAST_ROUNDED * given.shape[-1]:
-            return False
-        return all(self._kernels.can_learn_int8(weight) for weight in weights)
+        asked = self._exact if given.dtype == torch.float32 else self._short
+        few = given.numel() < _LEAST_ROUNDED * given.shape[-1]
+        if not asked.back or few or not all(self._kernels.can_round(weight) for weight in weights):
+            return _Rounded()
+        return asked
 
 
 class _Together:
@@ -228,20 +242,20 @@ def _products_function(kernels: "Kernels", rounds: _Rounds) -> Any:
 
     class Products(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, given: Any, count: int, int8: bool, *numbers: Any) -> Any:
+        def forward(ctx: Any, given: Any, count: int, rounded: _Rounded, *numbers: Any) -> Any:
             weights, biases = numbers[:count], numbers[count:]
-            ctx.int8 = int8
+            ctx.rounded = rounded
             ctx.save_for_backward(given if any(ctx.needs_input_grad[3:]) else None, *weights)
-            return tuple(kernels.linear(given, weights, biases, int8=int8 and rounds.there))
+            return tuple(kernels.linear(given, weights, biases, whole=rounded.there))
 
         @staticmethod
         def backward(ctx: Any, *gradients: Any) -> Any:
             given, *weights = ctx.saved_tensors
             needed, _, _, *learned = ctx.needs_input_grad
-            to_given = kernels.linear_back(gradients, weights, int8=ctx.int8) if needed else None
+            to_given = kernels.linear_back(gradients, weights, whole=ctx.rounded.back) if needed else None
             if not any(learned):
                 return to_given, None, None, *(None for _ in learned)
-            to_weights, to_biases = zip(*kernels.linear_weights(gradients, given), strict=True)
+            to_weights, to_biases = zip(*kernels.linear_weights(gradients, given, whole=ctx.rounded.weights), strict=True)
             found = zip((*to_weights, *to_biases), learned, strict=True)
             return to_given, None, None, *(each if wanted else None for each, wanted in found)
 
@@ -260,19 +274,20 @@ def _bent_function(kernels: "Kernels", rounds: _Rounds) -> Any:
 
     class Bent(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, given: Any, int8: bool, weight: Any, bias: Any) -> Any:
+        def forward(ctx: Any, given: Any, rounded: _Rounded, weight: Any, bias: Any) -> Any:
             needed, _, *learned = ctx.needs_input_grad
             slopes = _slopes(given, weight) if needed or any(learned) else None
-            ctx.int8 = int8
+            ctx.rounded = rounded
             ctx.save_for_backward(given if any(learned) else None, weight, slopes)
-            return kernels.bent_linear(given, weight, bias, slopes, int8=int8 and rounds.there)
+            return kernels.bent_linear(given, weight, bias, slopes, whole=rounded.there)
 
         @staticmethod
         def backward(ctx: Any, gradient: Any) -> Any:
             given, weight, slopes = ctx.saved_tensors
             gradient = gradient * slopes
-            to_given = kernels.linear_back([gradient], [weight], int8=ctx.int8) if ctx.needs_input_grad[0] else None
-            return to_given, None, *_learned(kernels, gradient, given, ctx.needs_input_grad[2:])
+            needed, rounded = ctx.needs_input_grad, ctx.rounded
+            to_given = kernels.linear_back([gradient], [weight], whole=rounded.back) if needed[0] else None
+            return to_given, None, *_learned(kernels, gradient, given, needed[2:], rounded)
 
     apply: Any = Bent.apply
 
@@ -319,14 +334,13 @@ def _both_function(kernels: "Kernels", normed: Any, rounds: _Rounds) -> Any:
         @staticmethod
         def forward(
             ctx: Any, given: Any, one: Any, one_bias: Any, other: Any, other_bias: Any, weight: Any, bias: Any,
-            eps: float, share: float, int8: bool,
+            eps: float, share: float, rounded: _Rounded,
         ) -> Any:  # fmt: skip
             needs = ctx.needs_input_grad
             slopes = _slopes(given, one) if any(needs) else None
-            there = int8 and rounds.there
-            bent = kernels.bent_linear(given, one, one_bias, slopes, int8=there)
-            (made,) = kernels.linear(bent, [other], [other_bias], int8=there)
-            ctx.int8 = int8
+            bent = kernels.bent_linear(given, one, one_bias, slopes, whole=rounded.there)
+            (made,) = kernels.linear(bent, [other], [other_bias], whole=rounded.there)
+            ctx.rounded = rounded
             ctx.norm = Norm(weight, bias, eps, drawn_seed() if share else 0, share)
             kept = _kept(given) if any(needs) else (None, None)
             read = (given if any(needs[1:3]) else None, bent if any(needs[3:5]) else None)
@@ -336,12 +350,12 @@ def _both_function(kernels: "Kernels", normed: Any, rounds: _Rounds) -> Any:
         @staticmethod
         def backward(ctx: Any, gradient: Any) -> Any:
             given, bent, one, other, slopes, *kept = ctx.saved_tensors
-            needs, learned = ctx.needs_input_grad, any(ctx.needs_input_grad[5:7])
+            needs, learned, rounded = ctx.needs_input_grad, any(ctx.needs_input_grad[5:7]), ctx.rounded
             to_made, to_given, to_norm = kernels.norm_back(gradient, ctx.norm, *kept, learned=learned)
-            to_other = _learned(kernels, to_made, bent, needs[3:5])
-            to_bent = kernels.linear_back([to_made], [other], slopes=slopes, int8=ctx.int8)
-            to_one = _learned(kernels, to_bent, given, needs[1:3])
-            back = kernels.linear_back([to_bent], [one], beside=to_given, int8=ctx.int8) if needs[0] else None
+            to_other = _learned(kernels, to_made, bent, needs[3:5], rounded)
+            to_bent = kernels.linear_back([to_made], [other], slopes=slopes, whole=rounded.back)
+            to_one = _learned(kernels, to_bent, given, needs[1:3], rounded)
+            back = kernels.linear_back([to_bent], [one], beside=to_given, whole=rounded.back) if needs[0] else None
             to_both = (None, None) if to_norm is None else to_norm.unbind()
             return back, *to_one, *to_other, *to_both, None, None, None
 
@@ -361,8 +375,8 @@ def _both_function(kernels: "Kernels", normed: Any, rounds: _Rounds) -> Any:
         if not torch.is_grad_enabled():
             bent = kernels.bent_linear(given, one, one_bias, None)
             return normed(kernels.linear(bent, [other], [other_bias])[0], given, weight, bias, eps, share)
-        int8 = rounds.these(given, one, other)
-        return apply(given, one, one_bias, other, other_bias, weight, bias, eps, share, int8)
+        rounded = rounds.these(given, one, other)
+        return apply(given, one, one_bias, other, other_bias, weight, bias, eps, share, rounded)
 
     return both
 
@@ -378,11 +392,13 @@ def _kept(given: "Tensor") -> "tuple[Tensor, Tensor]":
     return given.new_empty(given.shape), torch.empty(given.shape[:-1])
 
 
-def _learned(kernels: "Kernels", gradient: "Tensor", given: "Tensor", wanted: Any) -> "tuple[Any, Any]":
+def _learned(
+    kernels: "Kernels", gradient: "Tensor", given: "Tensor", wanted: Any, rounded: _Rounded
+) -> "tuple[Any, Any]":
     """Gradients of the weight and the bias of a linear layer, as far as they are wanted."""
     if not any(wanted):
         return None, None
-    ((to_weight, to_bias),) = kernels.linear_weights([gradient], given)
+    ((to_weight, to_bias),) = kernels.linear_weights([gradient], given, whole=rounded.weights)
     return to_weight if wanted[0] else None, to_bias if wanted[1] else None
 
 
@@ -399,7 +415,9 @@ def _linear_class(kernels: "Kernels", products: Any, bent: Any) -> Any:
 
         def is_now_compiled(self, input: Any) -> bool:
             """Whether these steps compute it for such tokens."""
-            return self.is_plain() and kernels.can_multiply(input, self.weight)
+            exact = input.dtype == torch.float32
+            other = exact and torch.is_autocast_enabled("cpu")  # it is to be rounded to bfloat16 then
+            return self.is_plain() and not other and kernels.can_multiply(input, self.weight)
 
         def forward(self, input: Any) -> Any:
             if not self.is_now_compiled(input):

@@ -138,9 +138,9 @@ def _layers_alike(kernels: Kernels) -> bool:
         for int8 in (False, True) if kernels.learns_int8 else (False,):
             slopes = torch.empty_like(slope)
             found = (
-                *kernels.linear(given, weights, biases, int8=int8),
-                kernels.linear_back(gradients, weights, other, given, int8=int8),
-                kernels.bent_linear(given, weights[0], biases[0], slopes, int8=int8), slopes,
+                *kernels.linear(given, weights, biases, whole=int8),
+                kernels.linear_back(gradients, weights, other, given, whole=int8),
+                kernels.bent_linear(given, weights[0], biases[0], slopes, whole=int8), slopes,
             )  # fmt: skip
             usual = (*wanted, back[0] * other + given, bent, bending)
             rounding = _INT8_ROUNDING if int8 else _HALF_ROUNDING

@@ -5,6 +5,9 @@
  */
 #include <stdint.h>
 #include <string.h>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 #define INLINE static inline __attribute__((always_inline))
 #define APART static __attribute__((noinline)) /* compiled once, as that takes long */
@@ -562,7 +565,6 @@ INLINE void attended_back(const Laid *laid, const Texts *texts, const void *want
 }
 
 #ifdef __AVX512BF16__
-#include <immintrin.h>
 #define PAIRED 1
 
 /* Two bfloat16 numbers that are neighbours along what a product sums up, the first in the lower half. */
@@ -1124,6 +1126,399 @@ void linear16(const Linear *layers, int bend, int threads) {}
 void linear_back16(const Linear *layers, int threads) {}
 void linear_weights16(const Linear *layers, int threads) {}
 #endif
+
+/* ---- Linear layers of numbers in 32 bits ---- */
+
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+#define TALL (LANES == 8 ? 6 : 8) /* rows of a product that are computed at once: AVX2 has half as many registers */
+#define BROAD (2 * LANES)         /* and columns of it */
+#define BLOCKS 8                  /* of so many rows that are laid out at once */
+
+/* Numbers that are computed at once; and cells: a number, or two in 16 bits that are neighbours along what is summed up. */
+typedef float Some __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t Wholes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint32_t Four __attribute__((vector_size(16), aligned(4), may_alias));
+typedef uint32_t Cell;
+
+/* Whether this processor sums products of such pairs, more of them at once than products of numbers in 32 bits. */
+#if defined(__AVX512VNNI__) && LANES == 16
+#define INT16_PRODUCTS 1
+#define PAIRS_ADDED(sum, one, other) sum = (Wholes)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)one, (__m512i)other)
+#elif defined(__AVX512BW__)
+#define INT16_PRODUCTS 1
+#define PAIRS_ADDED(sum, one, other) sum += (Wholes)_mm512_madd_epi16((__m512i)one, (__m512i)other)
+#elif LANES == 8
+#define INT16_PRODUCTS 1
+/* As it is written: a compiler that orders these by itself keeps some sums in memory. */
+#define PAIRS_ADDED(sum, one, other)                                    \
+    do {                                                                \
+        Wholes both;                                                    \
+        __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0"              \
+                : "+x"(sum), "=&x"(both) : "x"(one), "x"(other));       \
+    } while (0)
+#else
+#define INT16_PRODUCTS 0
+#define PAIRS_ADDED(sum, one, other) (void)(sum)
+#endif
+
+#ifdef __clang__
+#define SHUFFLED(one, other, ...) __builtin_shufflevector(one, other, __VA_ARGS__)
+#else
+#define SHUFFLED(one, other, ...) __builtin_shuffle(one, other, (Four){__VA_ARGS__})
+#endif
+
+/* As `Linear`. */
+typedef struct {
+    const float *given, *weights[3], *wanted[3], *added[3], *beside;
+    float *found[3], *slopes, *sums[3];
+    int64_t tokens;
+    int inner, outer, layers;
+    Cell *room;
+} Linear32;
+
+/* Tokens as `int16_rows32` leaves them: numbers, and of each token the scale. */
+typedef struct {
+    const int16_t *whole;
+    const float *scales;
+} Rows16;
+
+/* numbers (TALL, BROAD) += left (TALL, steps) right (steps, BROAD) of cells; of left, the next row and the next step are so
+ * many cells away. whole: whether cells are pairs, whose sums are multiplied by the scales of rows and widths of columns. */
+INLINE void tile(int whole, int64_t steps, const Cell *left, int64_t left_row, int64_t left_step, const Cell *right,
+                 const float *scales, const float *widths, float *numbers) {
+    if (whole) {
+        Wholes sums[TALL][2];
+#pragma GCC unroll 8
+        for (int row = 0; row < TALL; row++) sums[row][0] = sums[row][1] = (Wholes){0};
+        for (int64_t step = 0; step < steps; step++, left += left_step, right += BROAD) {
+            Wholes near = *(const Wholes *)right, far = *(const Wholes *)(right + LANES);
+#pragma GCC unroll 8
+            for (int row = 0; row < TALL; row++) {
+                Wholes same = (Wholes){0} + (int32_t)left[row * left_row];
+                PAIRS_ADDED(sums[row][0], near, same);
+                PAIRS_ADDED(sums[row][1], far, same);
+            }
+        }
+#pragma GCC unroll 8
+        for (int row = 0; row < TALL; row++)
+#pragma GCC unroll 2
+            for (int half = 0; half < 2; half++) {
+                Some width = *(const Some *)(widths + half * LANES) * scales[row];
+                *(Some *)(numbers + row * BROAD + half * LANES) += __builtin_convertvector(sums[row][half], Some) * width;
+            }
+    } else {
+        Some sums[TALL][2];
+#pragma GCC unroll 8
+        for (int row = 0; row < TALL; row++) sums[row][0] = sums[row][1] = (Some){0};
+        for (int64_t step = 0; step < steps; step++, left += left_step, right += BROAD) {
+            Some near = *(const Some *)right, far = *(const Some *)(right + LANES);
+#pragma GCC unroll 8
+            for (int row = 0; row < TALL; row++) {
+                float same;
+                memcpy(&same, left + row * left_row, sizeof same);
+                sums[row][0] += near * same;
+                sums[row][1] += far * same;
+            }
+        }
+#pragma GCC unroll 8
+        for (int row = 0; row < TALL; row++)
+#pragma GCC unroll 2
+            for (int half = 0; half < 2; half++) *(Some *)(numbers + row * BROAD + half * LANES) += sums[row][half];
+    }
+}
+
+/* The highest whole number that so many may have, as sums of so many products have 32 bits. */
+INLINE float most_of(int64_t steps) {
+    float most = __builtin_floorf(__builtin_sqrtf(2147483392.0f / (float)steps));
+    return most < 8191.0f ? most : 8191.0f;
+}
+
+/* The bits of a number without its sign; those of larger ones are higher, and of what is none the highest. */
+INLINE uint32_t size_of(float number) {
+    uint32_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    return bits & 0x7fffffff;
+}
+
+/* The scale of numbers with these highest bits, and what they are multiplied by. Where one is none or endless, all are none. */
+INLINE float scale_of(uint32_t bits, float most, float *by) {
+    float highest;
+    memcpy(&highest, &bits, sizeof highest);
+    *by = highest > 1e-30f && bits < 0x7f800000 ? most / highest : 0.0f;
+    return bits < 0x7f800000 ? highest / most : __builtin_nanf("");
+}
+
+INLINE int32_t whole_of(float number, float by) { return by == 0.0f ? 0 : (int32_t)__builtin_rintf(number * by); }
+
+INLINE float row_as_int16(const float *given, int64_t count, float most, int16_t *found) {
+    uint32_t high = 0;
+#pragma omp simd reduction(max : high)
+    for (int64_t i = 0; i < count; i++) high = size_of(given[i]) > high ? size_of(given[i]) : high;
+    float by, scale = scale_of(high, most, &by);
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) found[i] = (int16_t)whole_of(given[i], by);
+    return scale;
+}
+
+/* Rows of numbers in 16 bits, each with a scale: as many of them as sums of products of `inner` leave. */
+void int16_rows32(const float *given, int64_t tokens, int inner, int16_t *found, float *scales, int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (tokens * inner > 4 * PART)
+    for (int64_t row = 0; row < tokens; row++)
+        scales[row] = row_as_int16(given + row * inner, inner, most_of(inner), found + row * inner);
+}
+
+/* BROAD rows of (rows, steps) cells as (steps, BROAD). */
+APART void cells_across(const Cell *given, int64_t steps, Cell *found) {
+    for (int row = 0; row < BROAD; row += 4, given += 4 * steps, found += 4)
+        for (int64_t i = 0; i < steps; i += 4) {
+            Four one = *(const Four *)(given + i), two = *(const Four *)(given + steps + i);
+            Four three = *(const Four *)(given + 2 * steps + i), four = *(const Four *)(given + 3 * steps + i);
+            Four low = SHUFFLED(one, two, 0, 4, 1, 5), high = SHUFFLED(one, two, 2, 6, 3, 7);
+            Four other = SHUFFLED(three, four, 0, 4, 1, 5), last = SHUFFLED(three, four, 2, 6, 3, 7);
+            *(Four *)(found + i * BROAD) = SHUFFLED(low, other, 0, 1, 4, 5);
+            *(Four *)(found + (i + 1) * BROAD) = SHUFFLED(low, other, 2, 3, 6, 7);
+            *(Four *)(found + (i + 2) * BROAD) = SHUFFLED(high, last, 0, 1, 4, 5);
+            *(Four *)(found + (i + 3) * BROAD) = SHUFFLED(high, last, 2, 3, 6, 7);
+        }
+}
+
+/* 32 rows of (rows, width) as (32 / BROAD, cells of a row, BROAD); `room` has place for as many cells. */
+APART void across_rows32(int whole, const float *given, int64_t width, Cell *found, Cell *room, float *widths) {
+    const int64_t steps = whole ? width / 2 : width;
+    const Cell *rows = (const Cell *)given;
+    if (whole) {
+        for (int row = 0; row < COLUMNS; row++)
+            widths[row] = row_as_int16(given + row * width, width, most_of(width), (int16_t *)room + row * width);
+        rows = room;
+    }
+    for (int part = 0; part < COLUMNS; part += BROAD) cells_across(rows + part * steps, steps, found + part * steps);
+}
+
+/* The scales of so many columns of (rows, width), and what they are multiplied by. */
+INLINE void columns_scaled(const float *given, int64_t width, int64_t rows, int count, float *widths, float *by) {
+    uint32_t high[BLOCKS * 8 + COLUMNS] = {0};
+    for (int64_t i = 0; i < rows; i++)
+#pragma omp simd
+        for (int lane = 0; lane < count; lane++) {
+            uint32_t size = size_of(given[i * width + lane]);
+            high[lane] = size > high[lane] ? size : high[lane];
+        }
+    for (int lane = 0; lane < count; lane++) widths[lane] = scale_of(high[lane], most_of(rows), by + lane);
+}
+
+/* So many columns of a row, or of two as pairs. */
+INLINE void cells_of(int whole, const float *given, const float *next, int count, const float *by, Cell *found) {
+    if (!whole) {
+        memcpy(found, given, sizeof(float) * (size_t)count);
+        return;
+    }
+#pragma omp simd
+    for (int lane = 0; lane < count; lane++) found[lane] = (uint32_t)whole_of(given[lane], by[lane]) & 0xffff;
+    if (next)
+#pragma omp simd
+        for (int lane = 0; lane < count; lane++) found[lane] |= (uint32_t)whole_of(next[lane], by[lane]) << 16;
+}
+
+/* 32 columns of (rows, width) as (32 / BROAD, cells of a column, BROAD). */
+APART void along_rows32(int whole, const float *given, int64_t width, int64_t rows, Cell *found, float *widths) {
+    const int64_t each = whole ? 2 : 1, steps = (rows + each - 1) / each;
+    float by[COLUMNS];
+    if (whole) columns_scaled(given, width, rows, COLUMNS, widths, by);
+    for (int64_t step = 0; step < steps; step++, given += each * width)
+        for (int part = 0; part < COLUMNS; part += BROAD) {
+            const float *next = each * step + 1 < rows ? given + width + part : 0;
+            cells_of(whole, given + part, next, BROAD, by + part, found + (part * steps + step * BROAD));
+        }
+}
+
+/* Where the next rows of a product begin: the last ones may be some of those before them, once more. */
+INLINE int64_t within32(int64_t row, int64_t rows) { return row + TALL < rows ? row : rows - TALL; }
+
+/* Some columns of (rows, width), of `columns` in all, as (columns / TALL, cells of a column, TALL), from the block of this
+ * number on; and the sum of each. */
+APART void blocks_of(int whole, const float *given, int64_t width, int64_t rows, int64_t first, int64_t columns,
+                     Cell *found, float *widths, float *sums) {
+    const int64_t each = whole ? 2 : 1, steps = (rows + each - 1) / each, blocks = (columns + TALL - 1) / TALL;
+    const int64_t last = first + BLOCKS < blocks ? first + BLOCKS : blocks, begin = within32(first * TALL, columns);
+    const int count = (int)(within32((last - 1) * TALL, columns) + TALL - begin);
+    float by[BLOCKS * TALL], wide[BLOCKS * TALL], whole_sums[BLOCKS * TALL] = {0};
+    given += begin;
+    if (whole) columns_scaled(given, width, rows, count, wide, by);
+    for (int64_t step = 0; step < steps; step++, given += each * width) {
+        const float *next = each * step + 1 < rows ? given + width : 0;
+        Cell cells[BLOCKS * TALL];
+        cells_of(whole, given, next, count, by, cells);
+        for (int64_t block = first; block < last; block++)
+            memcpy(found + (block * steps + step) * TALL, cells + (within32(block * TALL, columns) - begin),
+                   sizeof(Cell) * TALL);
+#pragma omp simd
+        for (int lane = 0; lane < count; lane++) whole_sums[lane] += given[lane];
+        if (whole && next)
+#pragma omp simd
+            for (int lane = 0; lane < count; lane++) whole_sums[lane] += next[lane];
+    }
+    /* Where some columns are the last of others, these are left to those: the first of them are written once. */
+    const int64_t own = first * TALL - begin;
+    for (int64_t lane = own; lane < count; lane++) {
+        if (whole) widths[begin + lane] = wide[lane];
+        if (sums) sums[begin + lane] = whole_sums[lane];
+    }
+}
+
+/* A number for each thread, and room of so many cells that is its own. */
+#define OWN_CELLS(size)                             \
+    int number;                                     \
+    _Pragma("omp atomic capture") number = begun++; \
+    Cell *own = all.room + number * (int64_t)(size);
+
+/* 32 columns of what layers find. own: room for 32 rows of weights. */
+INLINE void found_columns(const Linear32 *all, const Rows16 *given, int panel, Cell *own, int whole, int bend) {
+    const int panels = all->outer / COLUMNS, layer = panel / panels, column = panel % panels * COLUMNS;
+    const int64_t steps = whole ? all->inner / 2 : all->inner;
+    const Cell *left = whole ? (const Cell *)given->whole : (const Cell *)all->given;
+    const float *added = all->added[layer];
+    float widths[COLUMNS];
+    across_rows32(whole, all->weights[layer] + (int64_t)column * all->inner, all->inner, own, own + COLUMNS * steps, widths);
+    for (int64_t next = 0; next < all->tokens; next += TALL)
+        for (int part = 0; part < COLUMNS; part += BROAD) {
+            const int64_t row = within32(next, all->tokens), place = row * all->outer + column + part;
+            float numbers[TALL * BROAD] = {0};
+            tile(whole, steps, left + row * steps, steps, 1, own + part * steps, whole ? given->scales + row : 0,
+                 widths + part, numbers);
+            for (int i = 0; i < TALL; i++) {
+                float *from = numbers + i * BROAD, *to = all->found[layer] + place + i * all->outer;
+                float *slopes = bend && all->slopes ? all->slopes + place + i * all->outer : 0;
+                if (added)
+#pragma omp simd
+                    for (int lane = 0; lane < BROAD; lane++) from[lane] += added[column + part + lane];
+                if (!bend) memcpy(to, from, sizeof(float) * BROAD);
+                else
+#pragma omp simd
+                    for (int lane = 0; lane < BROAD; lane++) {
+                        float slope;
+                        to[lane] = bent(from[lane], &slope);
+                        if (slopes) slopes[lane] = slope;
+                    }
+            }
+        }
+}
+
+/* 32 columns of the gradient of what layers read. own: room for 32 columns of the weights of all of them. */
+INLINE void columns_back(const Linear32 *all, const Rows16 *wanted, int column, Cell *own, int whole) {
+    const int64_t steps = whole ? all->outer / 2 : all->outer, panel = COLUMNS * steps;
+    float widths[3][COLUMNS];
+    for (int layer = 0; layer < all->layers; layer++)
+        along_rows32(whole, all->weights[layer] + column, all->inner, all->outer, own + layer * panel, widths[layer]);
+    for (int64_t next = 0; next < all->tokens; next += TALL)
+        for (int part = 0; part < COLUMNS; part += BROAD) {
+            const int64_t row = within32(next, all->tokens), place = row * all->inner + column + part;
+            float numbers[TALL * BROAD] = {0};
+            for (int layer = 0; layer < all->layers; layer++) {
+                const Cell *left = whole ? (const Cell *)wanted[layer].whole : (const Cell *)all->wanted[layer];
+                tile(whole, steps, left + row * steps, steps, 1, own + layer * panel + part * steps,
+                     whole ? wanted[layer].scales + row : 0, widths[layer] + part, numbers);
+            }
+            for (int i = 0; i < TALL; i++) {
+                const int64_t to = place + (int64_t)i * all->inner;
+                float *from = numbers + i * BROAD;
+                if (all->slopes)
+#pragma omp simd
+                    for (int lane = 0; lane < BROAD; lane++) from[lane] *= all->slopes[to + lane];
+                if (all->beside)
+#pragma omp simd
+                    for (int lane = 0; lane < BROAD; lane++) from[lane] += all->beside[to + lane];
+                memcpy(all->found[0] + to, from, sizeof(float) * BROAD);
+            }
+        }
+}
+
+/* 32 columns of the gradients of a layer's weights. blocks, scales: as `blocks_of` leaves what is wanted. */
+INLINE void columns_of_weights(const Linear32 *all, int layer, int column, Cell *own, const Cell *blocks,
+                               const float *scales, int whole) {
+    const int64_t steps = whole ? (all->tokens + 1) / 2 : all->tokens;
+    float widths[COLUMNS];
+    along_rows32(whole, all->given + column, all->inner, all->tokens, own, widths);
+    for (int64_t block = 0; block * TALL < all->outer; block++)
+        for (int part = 0; part < COLUMNS; part += BROAD) {
+            const int64_t row = within32(block * TALL, all->outer);
+            float numbers[TALL * BROAD] = {0};
+            tile(whole, steps, blocks + block * steps * TALL, 1, TALL, own + part * steps, whole ? scales + row : 0,
+                 widths + part, numbers);
+            for (int i = 0; i < TALL; i++)
+                memcpy(all->found[layer] + (row + i) * all->inner + column + part, numbers + i * BROAD,
+                       sizeof(float) * BROAD);
+        }
+}
+
+#define EACH_PANEL(size, from, below, by, done)                             \
+    {                                                                       \
+        const Linear32 all = *layers;                                       \
+        int begun = 0;                                                      \
+        _Pragma("omp parallel num_threads(threads)") {                      \
+            OWN_CELLS(size)                                                 \
+            _Pragma("omp for schedule(dynamic, 1)")                         \
+            for (int panel = from; panel < (below); panel += by) done;      \
+        }                                                                   \
+    }
+
+#define EACH_FOUND(whole, bend)                                                         \
+    EACH_PANEL(COLUMNS * all.inner, 0, all.layers * (all.outer / COLUMNS), 1,           \
+               found_columns(&all, given, panel, own, whole, bend))
+
+/* As `linear16`; given: in 16 bits, the same tokens. */
+void linear32(const Linear32 *layers, int bend, int threads) {
+    const Rows16 *given = 0;
+    if (bend) EACH_FOUND(0, 1)
+    else EACH_FOUND(0, 0)
+}
+
+void int16_linear32(const Linear32 *layers, const Rows16 *given, int bend, int threads) {
+    if (bend) EACH_FOUND(1, 1)
+    else EACH_FOUND(1, 0)
+}
+
+/* As `linear_back16`; wanted: in 16 bits, the same gradients. */
+void linear_back32(const Linear32 *layers, int threads) {
+    const Rows16 *wanted = 0;
+    EACH_PANEL(all.layers * COLUMNS * all.outer, 0, all.inner, COLUMNS, columns_back(&all, wanted, panel, own, 0))
+}
+
+void int16_linear_back32(const Linear32 *layers, const Rows16 *wanted, int threads) {
+    EACH_PANEL(all.layers * COLUMNS * all.outer, 0, all.inner, COLUMNS, columns_back(&all, wanted, panel, own, 1))
+}
+
+#define EACH_LAYER_OF_WEIGHTS(whole)                                                                                \
+    for (int layer = 0; layer < layers->layers; layer++) {                                                          \
+        if (!layers->found[layer]) continue;                                                                        \
+        const Linear32 all = *layers;                                                                               \
+        const int64_t steps = whole ? (all.tokens + 1) / 2 : all.tokens, many = (all.outer + TALL - 1) / TALL;      \
+        Cell *const blocks = all.room + threads * steps * COLUMNS;                                                  \
+        float *const scales = (float *)(blocks + many * TALL * steps);                                              \
+        int begun = 0;                                                                                              \
+        _Pragma("omp parallel num_threads(threads)") {                                                              \
+            OWN_CELLS(steps * COLUMNS)                                                                              \
+            _Pragma("omp for schedule(dynamic, 1)")                                                                 \
+            for (int64_t first = 0; first < many; first += BLOCKS)                                                  \
+                blocks_of(whole, all.wanted[layer], all.outer, all.tokens, first, all.outer, blocks, scales,        \
+                          all.sums[layer]);                                                                         \
+            _Pragma("omp for schedule(dynamic, 1)")                                                                 \
+            for (int column = 0; column < all.inner; column += COLUMNS)                                             \
+                columns_of_weights(&all, layer, column, own, blocks, scales, whole);                                \
+        }                                                                                                           \
+    }
+
+/* As `linear_weights16`; in 16 bits, each column of what is given and of what is wanted has a scale. */
+void linear_weights32(const Linear32 *layers, int threads) { EACH_LAYER_OF_WEIGHTS(0) }
+void int16_linear_weights32(const Linear32 *layers, int threads) { EACH_LAYER_OF_WEIGHTS(1) }
+
+/* Whether this processor rounds these to 16 bits with profit, and sums in registers what numbers of 32 bits make. */
+int knows_int16(void) { return INT16_PRODUCTS; }
 
 /* Whether this processor multiplies pairs, and nothing faster. */
 int knows_pairs(void) {

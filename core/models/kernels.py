@@ -30,6 +30,8 @@ _ROWS = 8
 _COLUMNS = 32
 # Below this, rounding weights to int8 takes as long as it saves.
 _NARROW = 4 * _COLUMNS
+# Numbers that are summed up in 32 bits as products of int16, at most: so many of them have 9 bits each.
+_MOST_SUMMED = 8192
 # The widest row of a norm, and the rows whose gradients of weight and bias are summed up together.
 _WIDEST, GROUP = 8192, 64
 # No promise is given up but those of errno and of traps, which nobody asks about: sums of lanes are written as such.
@@ -65,6 +67,13 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "int8_product16": (_POINTER, _INT, _INT),
     "int8_linear16": (_POINTER, _POINTER, _INT, _INT),
     "int8_linear_back16": (_POINTER, _POINTER, _INT),
+    "linear32": (_POINTER, _INT, _INT),
+    "linear_back32": (_POINTER, _INT),
+    "linear_weights32": (_POINTER, _INT),
+    "int16_rows32": (_POINTER, _LONG, _INT, _POINTER, _POINTER, _INT),
+    "int16_linear32": (_POINTER, _POINTER, _INT, _INT),
+    "int16_linear_back32": (_POINTER, _POINTER, _INT),
+    "int16_linear_weights32": (_POINTER, _INT),
 }
 
 
@@ -113,6 +122,10 @@ class _Rows8(ctypes.Structure):
     _fields_ = tuple((name, _POINTER) for name in ("whole", "scales", "zeros", "sums"))
 
 
+class _Rows16(ctypes.Structure):
+    _fields_ = (("whole", _POINTER), ("scales", _POINTER))
+
+
 class _Int8(ctypes.Structure):
     _fields_ = (
         ("given", _Rows8), ("weights", _POINTER), ("widths", _POINTER), ("zeros", _POINTER), ("added", _POINTER),
@@ -155,6 +168,23 @@ class Int8Rows:
     def given(self) -> _Rows8:
         """As the compiled steps take it."""
         return _Rows8(*(each.data_ptr() for each in (self.whole, self.scales, self.zeros, self.sums)))
+
+
+@dataclass(frozen=True)
+class Int16Rows:
+    """Tokens as int16 (`Kernels.int16_rows`).
+
+    Attributes:
+        whole: of shape (tokens, inner).
+        scales: of shape (tokens,): for each how far one number is from the next.
+    """
+
+    whole: "Tensor"
+    scales: "Tensor"
+
+    def given(self) -> _Rows16:
+        """As the compiled steps take it."""
+        return _Rows16(self.whole.data_ptr(), self.scales.data_ptr())
 
 
 @dataclass(frozen=True)
@@ -233,8 +263,10 @@ class Kernels:
         library: with all of their functions.
 
     Attributes:
-        multiplies: whether linear layers are among them: where the processor multiplies pairs of bfloat16.
+        multiplies: whether linear layers in bfloat16 are among them: where the processor multiplies pairs of these.
+        multiplies_exactly: whether those in 32 bits are.
         fours: whether the processor multiplies fours of int8, twice as many numbers at once as pairs of bfloat16.
+        int16: whether it multiplies pairs of int16, more numbers at once than in 32 bits.
     """
 
     def __init__(self, library: Any) -> None:
@@ -243,16 +275,22 @@ class Kernels:
         for name, arguments in _ARGUMENTS.items():
             function = getattr(library, name)
             function.argtypes, function.restype = arguments, None
-        for name in ("longest16", "knows_int8", "knows_pairs"):
+        for name in ("longest16", "knows_int8", "knows_int16", "knows_pairs"):
             getattr(library, name).restype = _INT
         self._library, self._half, self._threads = library, torch.bfloat16, torch.get_num_threads
         self.multiplies = bool(library.knows_pairs())
-        self.fours = bool(library.knows_int8())
+        self.multiplies_exactly = True
+        self.fours, self.int16 = bool(library.knows_int8()), bool(library.knows_int16())
 
     @property
     def learns_int8(self) -> bool:
-        """Whether linear layers round to int8 where they are asked to."""
+        """Whether linear layers in bfloat16 round to int8 where they are asked to."""
         return self.multiplies and self.fours
+
+    @property
+    def learns_int16(self) -> bool:
+        """Whether linear layers in 32 bits round to int16 where they are asked to."""
+        return self.multiplies_exactly and self.int16
 
     def knows(self, values: "Tensor") -> bool:
         """Whether `dropped` and `gelu` know their format, and have a number for each of their places."""
@@ -449,105 +487,111 @@ class Kernels:
 
     def can_multiply(self, given: "Tensor", weight: "Tensor") -> bool:
         """Whether the products of a linear layer know these tokens (…, inner) and weights (outer, inner)."""
+        import torch
+
         outer, inner = weight.shape
-        alike = given.dtype == weight.dtype == self._half and given.device.type == weight.device.type == "cpu"
+        alike = given.dtype == weight.dtype and given.device.type == weight.device.type == "cpu"
+        known = self.multiplies if given.dtype == self._half else self.multiplies_exactly
+        known = known and given.dtype in (self._half, torch.float32)
         fits = outer % _COLUMNS == 0 and inner % _COLUMNS == 0 and given.numel() >= _ROWS * inner
-        return alike and fits and weight.is_contiguous() and self.multiplies
+        return alike and known and fits and weight.is_contiguous()
 
     def linear(
-        self, given: "Tensor", weights: "Sequence[Tensor]", biases: "Sequence[Tensor | None]", *, int8: bool = False
+        self, given: "Tensor", weights: "Sequence[Tensor]", biases: "Sequence[Tensor | None]", *, whole: bool = False
     ) -> "list[Tensor]":
         """Up to three linear layers of the same tokens: from (…, inner) to (…, outer) for each.
 
         Args:
             weights: all of one shape, see `can_multiply`.
-            int8: whether tokens and weights are rounded to int8 first, each token and each row of the weights with a
-                scale of its own, see `can_learn_int8`.
+            whole: whether tokens and weights are rounded first, to int8 or, in 32 bits, to int16: each token and each
+                row of the weights with a scale of its own, see `can_round`.
         """
         given, found = given.contiguous(), [_beside(given, weights[0]) for _ in weights]
-        room = self._room(given.shape[-1])
+        room = self._room(given, given.shape[-1])
         layers = _layers(given, weights, found, room)
         layers.added = _THREE(*map(_place, biases))
-        self._multiply(layers, given, bend=False, int8=int8)
+        self._multiply("linear", layers, [given], False, whole=whole)
         return found
 
     def bent_linear(
-        self, given: "Tensor", weight: "Tensor", bias: "Tensor | None", slopes: "Tensor | None", *, int8: bool = False
+        self, given: "Tensor", weight: "Tensor", bias: "Tensor | None", slopes: "Tensor | None", *, whole: bool = False
     ) -> "Tensor":
         """GELU of a linear layer.
 
         Args:
             slopes: where its slopes are written, of the shape of the result.
-            int8: as for `linear`.
+            whole: as for `linear`.
         """
         given, found = given.contiguous(), _beside(given, weight)
-        room = self._room(given.shape[-1])
+        room = self._room(given, given.shape[-1])
         layers = _layers(given, [weight], [found], room)
         layers.added, layers.slopes = _THREE(_place(bias)), _place(slopes)
-        self._multiply(layers, given, bend=True, int8=int8)
+        self._multiply("linear", layers, [given], True, whole=whole)
         return found
-
-    def _multiply(self, layers: _Linear, given: "Tensor", *, bend: bool, int8: bool) -> None:
-        if int8:
-            rows = self.int8_rows(given)
-            self._library.int8_linear16(ctypes.byref(layers), ctypes.byref(rows.given()), bend, self._threads())
-        else:
-            self._library.linear16(ctypes.byref(layers), bend, self._threads())
 
     def linear_back(
         self, wanted: "Sequence[Tensor]", weights: "Sequence[Tensor]", slopes: "Tensor | None" = None,
-        beside: "Tensor | None" = None, *, int8: bool = False,
+        beside: "Tensor | None" = None, *, whole: bool = False,
     ) -> "Tensor":  # fmt: skip
         """From the gradients of `linear`, each (…, outer), to that of the tokens, (…, inner).
 
         Args:
             slopes: what that is multiplied by, of its shape.
             beside: what is added then.
-            int8: whether gradients and weights are rounded to int8 first, each token of a gradient and each column of
-                the weights with a scale of its own.
+            whole: whether gradients and weights are rounded first, as for `linear`: each token of a gradient and each
+                column of the weights with a scale of its own.
         """
-        import torch
-
         wanted = [each.contiguous() for each in wanted]
-        found = torch.empty(*wanted[0].shape[:-1], weights[0].shape[1], dtype=self._half)
-        room = self._room(len(weights) * len(weights[0]))
+        found = wanted[0].new_empty(*wanted[0].shape[:-1], weights[0].shape[1])
+        room = self._room(found, len(weights) * len(weights[0]))
         layers = _layers(found, weights, [found], room)
         layers.wanted = _THREE(*map(_place, wanted))
         layers.slopes, layers.beside = _place(slopes), _place(beside)
-        if int8:
-            rows = [self.int8_rows(each) for each in wanted]
-            given = (_Rows8 * len(rows))(*(each.given() for each in rows))
-            self._library.int8_linear_back16(ctypes.byref(layers), given, self._threads())
-        else:
-            self._library.linear_back16(ctypes.byref(layers), self._threads())
+        self._multiply("linear_back", layers, wanted, whole=whole)
         return found
 
-    def linear_weights(self, wanted: "Sequence[Tensor]", given: "Tensor") -> "list[tuple[Tensor, Tensor]]":
-        """From the gradients of `linear`, each (…, outer), and its tokens (…, inner) to those of weights and biases."""
-        import torch
+    def linear_weights(
+        self, wanted: "Sequence[Tensor]", given: "Tensor", *, whole: bool = False
+    ) -> "list[tuple[Tensor, Tensor]]":
+        """From the gradients of `linear`, each (…, outer), and its tokens (…, inner) to those of weights and biases.
 
+        Args:
+            whole: whether both are rounded to int16 first, each column with a scale of its own; in 32 bits alone.
+        """
         wanted, given = [each.contiguous() for each in wanted], given.contiguous()
         outer, inner = wanted[0].shape[-1], given.shape[-1]
-        found = [torch.empty(outer, inner, dtype=self._half) for _ in wanted]
-        sums = [torch.empty(outer, dtype=self._half) for _ in wanted]
-        room = self._room(given.numel() // inner + 1, min(outer, inner))
+        found = [given.new_empty(outer, inner) for _ in wanted]
+        sums = [given.new_empty(outer) for _ in wanted]
+        columns = min(outer, inner) if given.dtype == self._half else outer + _ROWS
+        room = self._room(given, given.numel() // inner + 1, columns)
         layers = _layers(given, found, found, room)
         layers.wanted, layers.sums = _THREE(*map(_place, wanted)), _THREE(*map(_place, sums))
-        self._library.linear_weights16(ctypes.byref(layers), self._threads())
+        name = "int16_linear_weights" if whole else "linear_weights"
+        self._named(name, given)(ctypes.byref(layers), self._threads())
         return list(zip(found, sums, strict=True))
 
-    def _room(self, numbers: int, columns: int = 0) -> "Tensor":
-        """For each thread 32 columns of so many numbers, and such columns for all of them."""
-        import torch
+    def _multiply(self, name: str, layers: _Linear, tokens: "Sequence[Tensor]", *more: Any, whole: bool) -> None:
+        if not whole:
+            self._named(name, tokens[0])(ctypes.byref(layers), *more, self._threads())
+            return
+        short = tokens[0].dtype == self._half
+        rows: list[Any] = [self.int8_rows(each) if short else self.int16_rows(each) for each in tokens]
+        given = ((_Rows8 if short else _Rows16) * len(rows))(*(each.given() for each in rows))
+        function = self._named(("int8_" if short else "int16_") + name, tokens[0])
+        function(ctypes.byref(layers), given, *more, self._threads())
 
-        return torch.empty(numbers // 2 * (self._threads() * _COLUMNS + columns), dtype=torch.int32)
+    def _room(self, given: "Tensor", numbers: int, columns: int = 0) -> "Tensor":
+        """For each thread 32 columns of so many numbers in the format of these, and such columns for all of them."""
+        return given.new_empty((numbers + 1) * (self._threads() * _COLUMNS + columns))
 
-    def can_learn_int8(self, weight: "Tensor") -> bool:
-        """Whether `linear` and `linear_back` round such weights (outer, inner) to int8, see `can_multiply`.
+    def can_round(self, weight: "Tensor") -> bool:
+        """Whether `linear` and `linear_back` round such weights (outer, inner) first, see `can_multiply`.
 
-        Narrow layers don't: it would take as long as it saves.
+        In bfloat16 narrow layers don't: it would take as long as it saves.
         """
-        return self.learns_int8 and weight.shape[1] % (2 * _COLUMNS) == 0 and min(weight.shape) >= _NARROW
+        if weight.dtype == self._half:
+            return self.learns_int8 and weight.shape[1] % (2 * _COLUMNS) == 0 and min(weight.shape) >= _NARROW
+        return self.learns_int16 and min(weight.shape) >= _NARROW and max(weight.shape) <= _MOST_SUMMED
 
     def can_multiply_int8(self, weight: "Tensor") -> bool:
         """Whether this processor multiplies int8, and the shape (outer, inner) of these weights is one for it."""
@@ -579,6 +623,19 @@ class Kernels:
         found = Int8Rows(given.shape, whole, scales, zeros, sums)
         places = (each.data_ptr() for each in (whole, scales, zeros, sums))
         self._library.int8_rows16(flat.data_ptr(), tokens, inner, *places, self._threads())
+        return found
+
+    def int16_rows(self, given: "Tensor") -> "Int16Rows":
+        """Tokens of shape (…, inner), in 32 bits, each rounded to int16 with a scale of its own.
+
+        Their numbers have as many bits as sums of products with others like them leave: 12 where they are 384.
+        """
+        import torch
+
+        flat = given.reshape(-1, given.shape[-1]).contiguous()
+        found = Int16Rows(torch.empty(flat.shape, dtype=torch.int16), torch.empty(len(flat)))
+        places = (found.whole.data_ptr(), found.scales.data_ptr())
+        self._library.int16_rows32(flat.data_ptr(), *flat.shape, *places, self._threads())
         return found
 
     def int8_linear(self, given: "Int8Rows", weights: Int8Weights, *, bend: bool = False) -> "Tensor":

@@ -72,16 +72,16 @@ def test_products_are_those_of_what_was_rounded(shape, many, multiplying):
     (given,), weights = drawn((2, tokens, inner)), drawn(*[(outer, inner)] * many, seed=1)
     biases, wanted = drawn(*[(outer,)] * many, seed=2), drawn(*[(2, tokens, outer)] * many, seed=3)
     biases[0] = None
-    found = multiplying.linear(given, weights, biases, int8=True)
+    found = multiplying.linear(given, weights, biases, whole=True)
     for each, weight, bias in zip(found, weights, biases, strict=True):
         assert (each.shape, each.dtype) == ((2, tokens, outer), torch.bfloat16)
         near(each, rounded(given) @ stepped(weight, 1).T + (0 if bias is None else bias.double()))
     # Gradients of very different size keep their own scales.
     wanted = [each * 100.0**-place for place, each in enumerate(wanted)]
     back = sum(rounded(each) @ stepped(weight, 0) for each, weight in zip(wanted, weights, strict=True))
-    near(multiplying.linear_back(wanted, weights, int8=True), back)
+    near(multiplying.linear_back(wanted, weights, whole=True), back)
     slopes, beside = drawn((2, tokens, inner), (2, tokens, inner), seed=4)
-    near(multiplying.linear_back(wanted, weights, slopes, beside, int8=True), back * slopes.double() + beside.double())
+    near(multiplying.linear_back(wanted, weights, slopes, beside, whole=True), back * slopes.double() + beside.double())
 
 
 def test_a_bent_layer_gives_gelu_and_its_slopes(multiplying):
@@ -90,9 +90,9 @@ def test_a_bent_layer_gives_gelu_and_its_slopes(multiplying):
     exact = (rounded(given) @ stepped(weight, 1).T + bias.double()).requires_grad_()
     (right,) = torch.autograd.grad(gelu(exact).sum(), exact)
     slopes = torch.empty(40, 96, dtype=torch.bfloat16)
-    near(multiplying.bent_linear(given, weight, bias, slopes, int8=True), gelu(exact.detach()))
+    near(multiplying.bent_linear(given, weight, bias, slopes, whole=True), gelu(exact.detach()))
     near(slopes, right)
-    near(multiplying.bent_linear(given, weight, bias, None, int8=True), gelu(exact.detach()))
+    near(multiplying.bent_linear(given, weight, bias, None, whole=True), gelu(exact.detach()))
 
 
 def test_results_do_not_depend_on_threads(multiplying, threads):
@@ -101,8 +101,8 @@ def test_results_do_not_depend_on_threads(multiplying, threads):
     for many in (1, 2, 3):
         threads(many)
         found.append((
-            *multiplying.linear(given, [weight] * 2, [bias, None], int8=True),
-            multiplying.linear_back([wanted] * 2, [weight] * 2, int8=True),
+            *multiplying.linear(given, [weight] * 2, [bias, None], whole=True),
+            multiplying.linear_back([wanted] * 2, [weight] * 2, whole=True),
         ))  # fmt: skip
     for other in found[1:]:
         assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
@@ -114,8 +114,8 @@ def test_what_is_no_number_stays_none(multiplying):
         odd = weight.clone()
         odd[5, 7] = broken
         (found,), back = (
-            multiplying.linear(given, [odd], [None], int8=True),
-            multiplying.linear_back([given], [odd], int8=True),
+            multiplying.linear(given, [odd], [None], whole=True),
+            multiplying.linear_back([given], [odd], whole=True),
         )
         assert found[:, 5].isnan().all()
         assert found[:, :5].isfinite().all()
@@ -123,7 +123,7 @@ def test_what_is_no_number_stays_none(multiplying):
         assert back[:, :7].isfinite().all()
         tokens = given.clone()
         tokens[4, 7] = broken
-        (found,) = multiplying.linear(tokens, [weight], [None], int8=True)
+        (found,) = multiplying.linear(tokens, [weight], [None], whole=True)
         assert not found[4, :3].isfinite().any()
         assert found[5:].isfinite().all()
 
@@ -133,10 +133,10 @@ def test_a_processor_that_multiplies_pairs_and_fours_is_used(compiled):
 
 
 def test_narrow_layers_and_odd_ones_are_not_rounded(multiplying):
-    assert multiplying.can_learn_int8(torch.zeros(128, 128))
-    assert not multiplying.can_learn_int8(torch.zeros(128, 160))
-    assert not multiplying.can_learn_int8(torch.zeros(96, 128))
-    assert not multiplying.can_learn_int8(torch.zeros(128, 64))
+    assert multiplying.can_round(torch.zeros(128, 128))
+    assert not multiplying.can_round(torch.zeros(128, 160))
+    assert not multiplying.can_round(torch.zeros(96, 128))
+    assert not multiplying.can_round(torch.zeros(128, 64))
 
 
 # ---- a model's layers ----
@@ -161,7 +161,7 @@ def asked(monkeypatch):
         real = getattr(kernels.Kernels, name)
 
         def spying(self, *given, told=told, real=real, **more):
-            told.append(more.get("int8", False))
+            told.append(more.get("whole", False))
             return real(self, *given, **more)
 
         monkeypatch.setattr(kernels.Kernels, name, spying)
@@ -274,9 +274,9 @@ def test_a_model_that_learns_alike_does_and_stays_as_it_was(trial, asked):
 def test_what_moves_the_gradient_far_is_not_rounded(name, left, trial, monkeypatch):
     real = getattr(kernels.Kernels, name)
 
-    def moved(self, *given, int8=False, **more):
-        found = real(self, *given, int8=int8, **more)
-        return [each * 1.3 for each in found] if int8 and name == "linear" else found * 1.3 if int8 else found
+    def moved(self, *given, whole=False, **more):
+        found = real(self, *given, whole=whole, **more)
+        return [each * 1.3 for each in found] if whole and name == "linear" else found * 1.3 if whole else found
 
     monkeypatch.setattr(kernels.Kernels, name, moved)
     assert trial(bert()) == left
