@@ -79,7 +79,7 @@ class _Steps:
         linear: the class of its linear layers.
     """
 
-    def __init__(self, kernels: "Kernels", rounds: _Rounds) -> None:
+    def __init__(self, kernels: "Kernels", rounds: "_Rounds") -> None:
         self._kernels, self._products = kernels, _products_function(kernels, rounds)
         self._normed = _normed_function(kernels)
         self._both = _both_function(kernels, self._normed, rounds)

@@ -384,22 +384,57 @@ void adamw_rows16(float *exact, float *mean, float *square, const float *gradien
 
 /* ---- Attention of short texts ---- */
 
-typedef float lanes __attribute__((vector_size(4 * WIDE), aligned(4), may_alias));
+/* Numbers that a register holds. */
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+typedef float Some __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-/* found (rows, columns) = left (rows, inner) right (inner, columns): rows in fours, columns in sixteens.
+/* found (rows, 16) = left (rows, inner) right (inner, 16), for a few rows. */
+INLINE void product_part(int rows, int inner, const float *left, int left_row, int left_column, const float *right,
+                         int right_row, float *found, int found_row) {
+    Some sums[6][WIDE / LANES];
+#pragma GCC unroll 8
+    for (int row = 0; row < rows; row++)
+#pragma GCC unroll 4
+        for (int part = 0; part < WIDE / LANES; part++) sums[row][part] = (Some){0};
+    for (int i = 0; i < inner; i++, left += left_column, right += right_row) {
+        Some numbers[WIDE / LANES];
+#pragma GCC unroll 4
+        for (int part = 0; part < WIDE / LANES; part++) numbers[part] = *(const Some *)(right + part * LANES);
+#pragma GCC unroll 8
+        for (int row = 0; row < rows; row++)
+#pragma GCC unroll 4
+            for (int part = 0; part < WIDE / LANES; part++) sums[row][part] += left[row * left_row] * numbers[part];
+    }
+#pragma GCC unroll 8
+    for (int row = 0; row < rows; row++)
+#pragma GCC unroll 4
+        for (int part = 0; part < WIDE / LANES; part++)
+            *(Some *)(found + row * found_row + part * LANES) = sums[row][part];
+}
+
+/* found (rows, columns) = left (rows, inner) right (inner, columns): rows are a multiple of 4, columns of 16.
  *
  * left: whose next row and next column are so many numbers away; of right and found the next row is. */
 APART void product(int rows, int columns, int inner, const float *left, int left_row, int left_column,
-                    const float *right, int right_row, float *found, int found_row) {
+                   const float *right, int right_row, float *found, int found_row) {
     for (int column = 0; column < columns; column += WIDE)
-        for (int row = 0; row < rows; row += 4) {
-            const float *a = left + row * left_row, *b = right + column;
-            lanes sums[4] = {{0}, {0}, {0}, {0}};
-            for (int i = 0; i < inner; i++, a += left_column, b += right_row) {
-                lanes numbers = *(const lanes *)b;
-                for (int n = 0; n < 4; n++) sums[n] += a[n * left_row] * numbers;
+        for (int row = 0; row < rows;) {
+            const float *a = left + row * left_row;
+            float *to = found + row * found_row + column;
+            /* As many as registers hold the sums of. */
+            if (rows - row == 4 || rows - row == 8) {
+                product_part(4, inner, a, left_row, left_column, right + column, right_row, to, found_row);
+                row += 4;
+            } else {
+                product_part(6, inner, a, left_row, left_column, right + column, right_row, to, found_row);
+                row += 6;
             }
-            for (int n = 0; n < 4; n++) *(lanes *)(found + (row + n) * found_row + column) = sums[n];
         }
 }
 
@@ -1129,19 +1164,11 @@ void linear_weights16(const Linear *layers, int threads) {}
 
 /* ---- Linear layers of numbers in 32 bits ---- */
 
-#if defined(__AVX512F__)
-#define LANES 16
-#elif defined(__AVX2__)
-#define LANES 8
-#else
-#define LANES 4
-#endif
 #define TALL (LANES == 8 ? 6 : 8) /* rows of a product that are computed at once: AVX2 has half as many registers */
 #define BROAD (2 * LANES)         /* and columns of it */
 #define BLOCKS 8                  /* of so many rows that are laid out at once */
 
-/* Numbers that are computed at once; and cells: a number, or two in 16 bits that are neighbours along what is summed up. */
-typedef float Some __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+/* Cells: a number, or two in 16 bits that are neighbours along what is summed up. */
 typedef int32_t Wholes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef uint32_t Four __attribute__((vector_size(16), aligned(4), may_alias));
 typedef uint32_t Cell;
@@ -1188,48 +1215,66 @@ typedef struct {
     const float *scales;
 } Rows16;
 
-/* numbers (TALL, BROAD) += left (TALL, steps) right (steps, BROAD) of cells; of left, the next row and the next step are so
- * many cells away. whole: whether cells are pairs, whose sums are multiplied by the scales of rows and widths of columns. */
+/* numbers (TALL, BROAD) += left (TALL, steps) right (steps, BROAD); of left, the next row and the next step are so many
+ * cells away. */
+APART void exact_tile(int64_t steps, const Cell *left, int64_t left_row, int64_t left_step, const Cell *right,
+                      float *numbers) {
+    Some sums[TALL][2];
+#pragma GCC unroll 8
+    for (int row = 0; row < TALL; row++) sums[row][0] = sums[row][1] = (Some){0};
+    for (int64_t step = 0; step < steps; step++, left += left_step, right += BROAD) {
+        Some near = *(const Some *)right, far = *(const Some *)(right + LANES);
+#pragma GCC unroll 8
+        for (int row = 0; row < TALL; row++) {
+            float same;
+            memcpy(&same, left + row * left_row, sizeof same);
+            sums[row][0] += near * same;
+            sums[row][1] += far * same;
+        }
+    }
+#pragma GCC unroll 8
+    for (int row = 0; row < TALL; row++)
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; half++) *(Some *)(numbers + row * BROAD + half * LANES) += sums[row][half];
+}
+
+/* The same of pairs, whose sums are multiplied by the scales of rows and the widths of columns. */
+APART void whole_tile(int64_t steps, const Cell *left, int64_t left_row, int64_t left_step, const Cell *right,
+                      const float *scales, const float *widths, float *numbers) {
+    Wholes sums[TALL][2];
+#pragma GCC unroll 8
+    for (int row = 0; row < TALL; row++) sums[row][0] = sums[row][1] = (Wholes){0};
+    for (int64_t step = 0; step < steps; step++, left += left_step, right += BROAD) {
+        Wholes near = *(const Wholes *)right, far = *(const Wholes *)(right + LANES);
+#pragma GCC unroll 8
+        for (int row = 0; row < TALL; row++) {
+            Wholes same = (Wholes){0} + (int32_t)left[row * left_row];
+            PAIRS_ADDED(sums[row][0], near, same);
+            PAIRS_ADDED(sums[row][1], far, same);
+        }
+    }
+#pragma GCC unroll 8
+    for (int row = 0; row < TALL; row++)
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; half++) {
+            Some width = *(const Some *)(widths + half * LANES) * scales[row];
+            *(Some *)(numbers + row * BROAD + half * LANES) += __builtin_convertvector(sums[row][half], Some) * width;
+        }
+}
+
 INLINE void tile(int whole, int64_t steps, const Cell *left, int64_t left_row, int64_t left_step, const Cell *right,
                  const float *scales, const float *widths, float *numbers) {
-    if (whole) {
-        Wholes sums[TALL][2];
-#pragma GCC unroll 8
-        for (int row = 0; row < TALL; row++) sums[row][0] = sums[row][1] = (Wholes){0};
-        for (int64_t step = 0; step < steps; step++, left += left_step, right += BROAD) {
-            Wholes near = *(const Wholes *)right, far = *(const Wholes *)(right + LANES);
-#pragma GCC unroll 8
-            for (int row = 0; row < TALL; row++) {
-                Wholes same = (Wholes){0} + (int32_t)left[row * left_row];
-                PAIRS_ADDED(sums[row][0], near, same);
-                PAIRS_ADDED(sums[row][1], far, same);
-            }
-        }
-#pragma GCC unroll 8
-        for (int row = 0; row < TALL; row++)
-#pragma GCC unroll 2
-            for (int half = 0; half < 2; half++) {
-                Some width = *(const Some *)(widths + half * LANES) * scales[row];
-                *(Some *)(numbers + row * BROAD + half * LANES) += __builtin_convertvector(sums[row][half], Some) * width;
-            }
-    } else {
-        Some sums[TALL][2];
-#pragma GCC unroll 8
-        for (int row = 0; row < TALL; row++) sums[row][0] = sums[row][1] = (Some){0};
-        for (int64_t step = 0; step < steps; step++, left += left_step, right += BROAD) {
-            Some near = *(const Some *)right, far = *(const Some *)(right + LANES);
-#pragma GCC unroll 8
-            for (int row = 0; row < TALL; row++) {
-                float same;
-                memcpy(&same, left + row * left_row, sizeof same);
-                sums[row][0] += near * same;
-                sums[row][1] += far * same;
-            }
-        }
-#pragma GCC unroll 8
-        for (int row = 0; row < TALL; row++)
-#pragma GCC unroll 2
-            for (int half = 0; half < 2; half++) *(Some *)(numbers + row * BROAD + half * LANES) += sums[row][half];
+    if (whole) whole_tile(steps, left, left_row, left_step, right, scales, widths, numbers);
+    else exact_tile(steps, left, left_row, left_step, right, numbers);
+}
+
+/* GELU of a tile, and its slopes, if they are asked for; the next row of both is so many numbers away. */
+APART void bent_tile(const float *numbers, float *found, float *slopes, int64_t width) {
+    for (int row = 0; row < TALL; row++, numbers += BROAD, found += width) {
+        float bending[BROAD];
+#pragma omp simd
+        for (int lane = 0; lane < BROAD; lane++) found[lane] = bent(numbers[lane], bending + lane);
+        if (slopes) memcpy(slopes + row * width, bending, sizeof bending);
     }
 }
 
@@ -1391,21 +1436,14 @@ INLINE void found_columns(const Linear32 *all, const Rows16 *given, int panel, C
             float numbers[TALL * BROAD] = {0};
             tile(whole, steps, left + row * steps, steps, 1, own + part * steps, whole ? given->scales + row : 0,
                  widths + part, numbers);
-            for (int i = 0; i < TALL; i++) {
-                float *from = numbers + i * BROAD, *to = all->found[layer] + place + i * all->outer;
-                float *slopes = bend && all->slopes ? all->slopes + place + i * all->outer : 0;
-                if (added)
+            if (added)
+                for (int i = 0; i < TALL; i++)
 #pragma omp simd
-                    for (int lane = 0; lane < BROAD; lane++) from[lane] += added[column + part + lane];
-                if (!bend) memcpy(to, from, sizeof(float) * BROAD);
-                else
-#pragma omp simd
-                    for (int lane = 0; lane < BROAD; lane++) {
-                        float slope;
-                        to[lane] = bent(from[lane], &slope);
-                        if (slopes) slopes[lane] = slope;
-                    }
-            }
+                    for (int lane = 0; lane < BROAD; lane++) numbers[i * BROAD + lane] += added[column + part + lane];
+            if (bend) bent_tile(numbers, all->found[layer] + place, all->slopes ? all->slopes + place : 0, all->outer);
+            else
+                for (int i = 0; i < TALL; i++)
+                    memcpy(all->found[layer] + place + i * all->outer, numbers + i * BROAD, sizeof(float) * BROAD);
         }
 }
 

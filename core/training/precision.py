@@ -54,6 +54,7 @@ class Way:
         kernels: whether some steps between products were compiled for this processor, see `core.models.kernels`.
         int8: whether products of those steps round to int8, on the way back to what a layer reads or there too, see
             `core.models.compiled_layers` and `core.training.rounding_trial`.
+        int16: whether those in 32 bits round to int16, in all three directions.
         handed_on: tokens of a text that the last layer computes behind its attention, see `core.models.unpadded`.
     """
 
@@ -70,6 +71,7 @@ class Way:
     shared: int = 0
     kernels: bool = False
     int8: Int8 = "none"
+    int16: bool = False
     handed_on: HandedOn = "all"
 
     def as_dict(self) -> dict[str, Any]:
@@ -161,7 +163,7 @@ def prepared(model: Any, way: Way, device: Device, *, forget: bool = False) -> I
         if device.kind == "cpu":
             until_then.enter_context(cheap_dropout(model, kernels))
             until_then.enter_context(quick_gelu(model, kernels))
-            until_then.enter_context(compiled_layers(model, kernels, int8=way.int8))
+            until_then.enter_context(compiled_layers(model, kernels, int8=way.int8, int16=way.int16))
             if is_adapted(model):
                 until_then.enter_context(lean_adapters(model))
         if way.attention == "plain":

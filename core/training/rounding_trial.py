@@ -1,4 +1,4 @@
-"""Where products of a model's layers may round to int8 without its learning anything else: a trial on some rows."""
+"""Where products of a model's layers may round what they take without its learning anything else: a trial on some rows."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +13,8 @@ from core.training.precision import Way, cards, computed, kernels_of, moved, pre
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from core.models.kernels import Kernels
+
 # Tokens of the rows that it is tried on, at most, and those that are too few to say anything; and the share of all
 # tokens of the training that the trial may take. MiniLM's gradient moved as far on 128 tokens as on 2,048.
 _MOST, _LEAST, _SHARE = 512, 128, 0.02
@@ -21,9 +23,11 @@ _MOST, _LEAST, _SHARE = 512, 128, 0.02
 # only the way back was rounded.
 _FAR = 0.1
 _TRIED: tuple[Int8, ...] = ("both", "back")
+# The same of int16, from exact products.
+_NEAR = 0.02
 
 
-def int8_learning(
+def rounded_learning(
     model: Any,
     collate: Callable[[list[dict[str, Any]]], dict[str, Any]],
     rows: list[dict[str, Any]],
@@ -31,12 +35,12 @@ def int8_learning(
     way: Way,
     device: Device,
     tokens: int,
-) -> Int8:
-    """Where products may round to int8, as the gradient on some rows stays nearly the same: the most of it.
+) -> Way:
+    """This way, with products that round as far as the gradient on some rows stays nearly the same.
 
-    Nowhere if the way has no compiled steps that multiply int8, if the rows have too few tokens to say, or if the
-    training is too short for a trial to pay. The model is left as it was, and no random number is drawn from those of
-    the run.
+    In bfloat16 they round to int8, in 32 bits to int16. None do if the way has no compiled steps that multiply these,
+    if the rows have too few tokens to say, or if the training is too short for a trial to pay. The model is left as it
+    was, and no random number is drawn from those of the run.
 
     Args:
         rows: encoded rows of usual length.
@@ -45,20 +49,28 @@ def int8_learning(
     """
     import torch
 
-    kernels = kernels_of(way, device)
-    wanted = min(_MOST, int(tokens * _SHARE) // (1 + len(_TRIED)))
+    ways, far = _ways(way, kernels_of(way, device))
+    wanted = min(_MOST, int(tokens * _SHARE) // (1 + len(ways)))
     chosen = _some(rows, wanted)
-    few = wanted < _LEAST or sum(len(row["input_ids"]) for row in chosen) < _LEAST
-    if not kernels or not kernels.learns_int8 or way.weights != "bfloat16" or few:
-        return "none"
+    if not ways or wanted < _LEAST or sum(len(row["input_ids"]) for row in chosen) < _LEAST:
+        return way
     batch = moved(collate(chosen), device)
     with suppress(ValueError, RuntimeError, TypeError, AttributeError), torch.random.fork_rng(devices=cards(device)):
         usual = _gradient(model, batch, loss, way, device)
-        for int8 in _TRIED:
-            found = _gradient(model, batch, loss, replace(way, int8=int8), device)
-            if _length([one - other for one, other in zip(found, usual, strict=True)]) <= _FAR * _length(usual):
-                return int8
-    return "none"
+        for tried in ways:
+            found = _gradient(model, batch, loss, tried, device)
+            if _length([one - other for one, other in zip(found, usual, strict=True)]) <= far * _length(usual):
+                return tried
+    return way
+
+
+def _ways(way: Way, kernels: "Kernels | None") -> tuple[list[Way], float]:
+    """What is tried, what rounds most first, and how far the gradient may be then, as a share of its length."""
+    if kernels and kernels.learns_int8 and way.weights == "bfloat16":
+        return [replace(way, int8=int8) for int8 in _TRIED], _FAR
+    if kernels and kernels.learns_int16 and way.weights == "float32":
+        return [replace(way, int16=True)], _NEAR
+    return [], 0.0
 
 
 def _some(rows: list[dict[str, Any]], wanted: int) -> list[dict[str, Any]]:

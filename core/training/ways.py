@@ -14,7 +14,7 @@ from core.training.batch_size import Asked, beside_tokens, pieces_of, rows_toget
 from core.training.compiling import pays
 from core.training.logits import guesses_everywhere
 from core.training.precision import Way, choose, without_trial
-from core.training.rounding_trial import int8_learning
+from core.training.rounding_trial import rounded_learning
 
 # Rows that a trial of the ways to compute may use.
 _ROWS_TRIED = 64
@@ -34,7 +34,7 @@ def chosen_way(
     longer = _longer_rows(train)
     way = choose(model, collate, longer, loss, device)
     tokens = sum(train["length"][:]) * spec.epochs
-    way = replace(way, int8=int8_learning(model, collate, longer, loss, way, device, tokens))
+    way = rounded_learning(model, collate, longer, loss, way, device, tokens)
     # Rows that hold several texts already have no mask. Scores of a vocabulary at each place of a short text that lies
     # beside a long one would take far more memory than a piece may.
     if way.attention == "plain" and "attention_mask" in train.column_names and not guesses_everywhere(model):
