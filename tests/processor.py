@@ -6,3 +6,5 @@ _FLAGS = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinf
 # Pairs of bfloat16 and fours of int8 are multiplied; and linear layers by the former, as there is nothing faster.
 PAIRS_ARE_MULTIPLIED = "avx512_bf16" in _FLAGS and "avx512_vnni" in _FLAGS
 LAYERS_ARE_COMPILED = PAIRS_ARE_MULTIPLIED and "amx_bf16" not in _FLAGS
+# Linear layers in 32 bits are compiled everywhere; these round to pairs of int16.
+PAIRS_OF_INT16_ARE_MULTIPLIED = "avx2" in _FLAGS and ("avx512f" not in _FLAGS or "avx512bw" in _FLAGS)

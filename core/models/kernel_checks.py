@@ -26,7 +26,7 @@ def agree(kernels: Kernels) -> bool:
         return (
             attend
             and _multiply_alike(kernels)
-            and _layers_alike(kernels)
+            and all(_layers_alike(kernels, dtype) for dtype in (torch.float32, torch.bfloat16))
             and all(_norm_alike(kernels, dtype) for dtype in (torch.float32, torch.bfloat16))
             and _step_alike(kernels)
             and _drop_some(kernels)
@@ -34,21 +34,21 @@ def agree(kernels: Kernels) -> bool:
         )
 
 
-def products_pay(kernels: Kernels) -> bool:
-    """Whether PyTorch does not multiply far faster on this processor. Equal processors shall say the same each time.
+def products_pay(kernels: Kernels, dtype: torch.dtype) -> bool:
+    """Whether PyTorch does not multiply these far faster on this processor. Equal processors shall say the same each time.
 
     By one thread: several would wait for one another where the machine has other work.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _multiply_fast_enough(kernels)
+        return _multiply_fast_enough(kernels, dtype)
     finally:
         torch.set_num_threads(threads)
 
 
-def _multiply_fast_enough(kernels: Kernels) -> bool:
-    given, weight = (torch.ones(rows, 512, dtype=torch.bfloat16) for rows in (256, 512))
+def _multiply_fast_enough(kernels: Kernels, dtype: torch.dtype) -> bool:
+    given, weight = (torch.ones(rows, 512, dtype=dtype) for rows in (256, 512))
     usual: list[float] = []
     own: list[float] = []
     with torch.inference_mode():
@@ -115,35 +115,31 @@ def _multiply_alike(kernels: Kernels) -> bool:
     return alike and _alike(kernels.int8_linear(*laid, bend=True), bent, _INT8_ROUNDING)
 
 
-def _layers_alike(kernels: Kernels) -> bool:
-    """Linear layers of 64 or 128 numbers, two of them and one that is bent, there and back, also rounded to int8."""
+def _layers_alike(kernels: Kernels, dtype: torch.dtype) -> bool:
+    """Linear layers of 64 or 128 numbers, two of them and one that is bent, there and back, also rounded first."""
+    exact = dtype == torch.float32
+    usual_rounding, whole_rounding = (_ROUNDING, _HALF_ROUNDING) if exact else (_HALF_ROUNDING, _INT8_ROUNDING)
     for outer, inner in ((128, 64), (64, 128)):
-        given, other, slope = (torch.randn(19, width).bfloat16() for width in (inner, inner, outer))
-        weights, biases = ([torch.randn(outer, *some).div(8).bfloat16() for _ in range(2)] for some in ((inner,), ()))
+        given, other, slope = (torch.randn(19, width).to(dtype) for width in (inner, inner, outer))
+        weights, biases = ([torch.randn(outer, *some).div(8).to(dtype) for _ in range(2)] for some in ((inner,), ()))
         if not kernels.can_multiply(given, weights[0]):
             return True  # nobody asks for it then
-        exact, numbers = given.float().requires_grad_(), [each.float().requires_grad_() for each in (*weights, *biases)]
-        wanted = [exact @ numbers[n].T + numbers[2 + n] for n in range(2)]
-        back = torch.autograd.grad(wanted, (exact, *numbers), [slope.float(), 2 * slope.float()], retain_graph=True)
-        gradients = [slope, 2 * slope]
+        numbers = [each.float().requires_grad_() for each in (given, *weights, *biases)]
+        wanted = [numbers[0] @ numbers[1 + n].T + numbers[3 + n] for n in range(2)]
+        back = torch.autograd.grad(wanted, numbers, [slope.float(), 2 * slope.float()], retain_graph=True)
         bent = torch.nn.functional.gelu(wanted[0])
         (bending,) = torch.autograd.grad(bent.sum(), wanted[0])
-        learned = zip(kernels.linear_weights(gradients, given), (back[1::2], back[2::2]), strict=True)
-        if not all(
-            _alike(some, each, _HALF_ROUNDING)
-            for found, usual in learned
-            for some, each in zip(found, usual, strict=True)
-        ):
-            return False
-        for int8 in (False, True) if kernels.learns_int8 else (False,):
-            slopes = torch.empty_like(slope)
+        gradients, slopes = [slope, 2 * slope], torch.empty_like(slope)
+        for whole in (False, True) if (kernels.learns_int16 if exact else kernels.learns_int8) else (False,):
+            learned = kernels.linear_weights(gradients, given, whole=whole and exact)
             found = (
-                *kernels.linear(given, weights, biases, whole=int8),
-                kernels.linear_back(gradients, weights, other, given, whole=int8),
-                kernels.bent_linear(given, weights[0], biases[0], slopes, whole=int8), slopes,
+                *kernels.linear(given, weights, biases, whole=whole),
+                kernels.linear_back(gradients, weights, other, given, whole=whole),
+                kernels.bent_linear(given, weights[0], biases[0], slopes, whole=whole), slopes,
+                *(weight for weight, _ in learned), *(bias for _, bias in learned),
             )  # fmt: skip
-            usual = (*wanted, back[0] * other + given, bent, bending)
-            rounding = _INT8_ROUNDING if int8 else _HALF_ROUNDING
+            usual = (*wanted, back[0] * other + given, bent, bending, *back[1:])
+            rounding = whole_rounding if whole else usual_rounding
             if not all(_alike(some, each.detach(), rounding) for some, each in zip(found, usual, strict=True)):
                 return False
     return True

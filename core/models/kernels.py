@@ -5,6 +5,7 @@ compiled, all is computed by PyTorch, as before.
 """
 
 import ctypes
+import math
 import platform
 import shutil
 import subprocess
@@ -175,10 +176,12 @@ class Int16Rows:
     """Tokens as int16 (`Kernels.int16_rows`).
 
     Attributes:
-        whole: of shape (tokens, inner).
-        scales: of shape (tokens,): for each how far one number is from the next.
+        shape: of the tokens, (…, inner).
+        whole: of shape (tokens, inner), with room for as many tokens as are multiplied at once.
+        scales: of shape (tokens,), alike: for each how far one number is from the next.
     """
 
+    shape: "torch.Size"
     whole: "Tensor"
     scales: "Tensor"
 
@@ -633,10 +636,27 @@ class Kernels:
         import torch
 
         flat = given.reshape(-1, given.shape[-1]).contiguous()
-        found = Int16Rows(torch.empty(flat.shape, dtype=torch.int16), torch.empty(len(flat)))
+        tokens, inner = flat.shape
+        many = max(tokens, _ROWS)
+        found = Int16Rows(given.shape, torch.zeros(many, inner, dtype=torch.int16), torch.zeros(many))
         places = (found.whole.data_ptr(), found.scales.data_ptr())
-        self._library.int16_rows32(flat.data_ptr(), *flat.shape, *places, self._threads())
+        self._library.int16_rows32(flat.data_ptr(), tokens, inner, *places, self._threads())
         return found
+
+    def int16_linear(
+        self, given: "Int16Rows", weight: "Tensor", bias: "Tensor | None", *, bend: bool = False
+    ) -> "Tensor":
+        """A linear layer that multiplies int16: from tokens of shape (…, inner) to (…, outer), in 32 bits.
+
+        `weight`: of shape (outer, inner), see `can_round`; `bend`: and GELU of that.
+        """
+        (*shape, inner), (many, outer) = given.shape, (len(given.scales), len(weight))
+        found = weight.new_empty(many, outer)
+        room = self._room(found, inner)
+        layers = _layers(found, [weight], [found], room)
+        layers.added, layers.tokens = _THREE(_place(bias)), many
+        self._library.int16_linear32(ctypes.byref(layers), ctypes.byref(given.given()), bend, self._threads())
+        return found[: math.prod(shape)].view(*shape, outer)
 
     def int8_linear(self, given: "Int8Rows", weights: Int8Weights, *, bend: bool = False) -> "Tensor":
         """A linear layer that multiplies int8: from tokens of shape (…, inner) to (…, outer), in bfloat16.
@@ -734,12 +754,15 @@ def compiled() -> Kernels | None:
         link = (compiler, "-shared", "-nostdlib", str(built), "-o", str(library))
         subprocess.run(link, check=True, timeout=_LONGEST_WAIT, stdin=subprocess.DEVNULL, capture_output=True)
         # Only now: these know what is defined above, and import torch with its threads.
+        import torch
+
         from core.models.kernel_checks import agree, products_pay
 
         found = Kernels(ctypes.CDLL(str(library)))
         if not agree(found):
             return None
-        found.multiplies = found.multiplies and products_pay(found)
+        found.multiplies = found.multiplies and products_pay(found, torch.bfloat16)
+        found.multiplies_exactly = products_pay(found, torch.float32)
         return found
     return None
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from core.device import Device
 
 # Tokens from which on it pays to try whether padding can be left out.
-_WORTH_A_TRIAL = 8192
+WORTH_A_TRIAL = 8192
 
 
 class Rounded:
@@ -95,7 +95,7 @@ class Unrounded:
 
 
 @contextmanager
-def rounded_reading(model: Any, tokens: int = 0) -> Iterator[bool]:
+def rounded_reading(model: Any, tokens: int = 0, *, rounded: bool = True) -> Iterator[bool]:
     """The model with rounded weights, to read many texts with on a processor; afterwards it is as it was.
 
     Gives whether its layers hand on nothing but tokens, by compiled steps: then large batches need little memory.
@@ -103,13 +103,14 @@ def rounded_reading(model: Any, tokens: int = 0) -> Iterator[bool]:
     Args:
         tokens: of all texts. Where they are many, a trial says whether padding can be left out: then only what leaves
             the model is laid out as usual, not what its layers hand on.
+        rounded: whether weights are: else all is as exact as it was.
     """
     import torch
 
-    many = tokens >= _WORTH_A_TRIAL
+    many = tokens >= WORTH_A_TRIAL
     alone, kernels = many and can_go_unpadded(model), ready() if many else None
     handed_on = which_handed_on(model) if alone else "all"
-    rounded = Rounded(model)
+    weights = Rounded(model) if rounded else Unrounded()
     try:
         with ExitStack() as stack:
             stack.enter_context(compiled_layers(model, kernels))
@@ -120,7 +121,7 @@ def rounded_reading(model: Any, tokens: int = 0) -> Iterator[bool]:
             with torch.inference_mode():
                 yield alone and kernels is not None
     finally:
-        rounded.end()
+        weights.end()
 
 
 @contextmanager

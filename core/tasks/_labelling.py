@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from core.errors import UserError
 from core.models import notes
-from core.models.rounding import autocast_reading, rounded_reading
+from core.models.rounding import WORTH_A_TRIAL, autocast_reading, rounded_reading
 from core.spec import TrainSpec, Writing
 from core.tasks._batches import READ_LEANLY, READ_TOGETHER, batches, padded
 from core.tasks._encoded import blocks
-from core.tasks._int8_reading import int8_reading
+from core.tasks._whole_reading import whole_reading
 from core.tasks._truncation import read
 from core.tasks.base import Answers, Asked, ModelKind, Prediction, Task
 
@@ -152,7 +152,7 @@ class Labelling(Task):
     ) -> list[Prediction]:
         """The answer to each text. Probabilities are rounded to 1e-6.
 
-        Many texts are read by products of int8 where that is faster and answers stay the same, see `int8_reading`.
+        Many texts are read by products of int8 where that is faster and answers stay the same, see `whole_reading`.
         """
         return self.answers_from(model, logits_of(model, tokenizer, [str(text) for text in asked], device, quick=self))
 
@@ -186,7 +186,7 @@ def logits_of(
     """The model's outputs in float32, of shape (texts, labels); computed in order of length, longest first.
 
     Args:
-        quick: the task, where outputs may be those of `int8_reading`.
+        quick: the task, where outputs may be those of `whole_reading`.
     """
     ids = tokens_of(model, tokenizer, texts)
     model.eval()
@@ -196,11 +196,12 @@ def logits_of(
     def read(places: Sequence[int], together: int = READ_TOGETHER[device.kind]) -> "np.ndarray[Any, Any]":
         return _read(model, tokenizer, [ids[place] for place in places], device, together)
 
-    if tokens >= _WORTH_ROUNDING and device.kind == "cpu" and device.precision == "bfloat16":
+    rounded = device.precision == "bfloat16"
+    if device.kind == "cpu" and tokens >= (_WORTH_ROUNDING if rounded else WORTH_A_TRIAL):
         # A family that mixes formats says so by an error, and is read as one text is.
-        with suppress(RuntimeError, TypeError, ValueError), rounded_reading(model, tokens) as lean:
+        with suppress(RuntimeError, TypeError, ValueError), rounded_reading(model, tokens, rounded=rounded) as lean:
             fast = partial(read, together=READ_LEANLY) if lean else read
-            return int8_reading(quick, model, [*map(len, ids)], fast) if quick else fast(all_texts)
+            return whole_reading(quick, model, [*map(len, ids)], fast) if quick else fast(all_texts)
     with autocast_reading(device):
         return read(all_texts)
 

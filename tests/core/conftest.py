@@ -17,7 +17,7 @@ def compiled():
     kernels.compiled.cache_clear()
     kernels.begin.cache_clear()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("core.models.kernel_checks.products_pay", lambda kernels: True)
+        patched.setattr("core.models.kernel_checks.products_pay", lambda kernels, dtype: True)
         found = kernels.compiled()
     if found is None and not os.environ.get("CI"):
         pytest.skip("no C compiler")

@@ -10,7 +10,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from core.models import kernels
 from core.models.compiled_layers import compiled_layers, is_linear
-from core.models.int8 import int8_products
+from core.models.whole_products import whole_products
 from core.models.kernel_checks import products_pay
 from core.models.rounding import rounded_reading
 from tests.processor import LAYERS_ARE_COMPILED
@@ -377,7 +377,7 @@ def test_int8_goes_before_them_and_bends_too(tmp_path, multiplying, monkeypatch)
     )
     with torch.inference_mode():
         usual = model(input_ids=ids).logits.float()
-        with compiled_layers(model, multiplying), int8_products(model, multiplying) as some:
+        with compiled_layers(model, multiplying), whole_products(model, multiplying) as some:
             assert some
             found = model(input_ids=ids).logits.float()
             layers = model.config.num_hidden_layers

@@ -512,7 +512,7 @@ def beginning(monkeypatch, source=None, compiler=None):
 
 @pytest.mark.parametrize("pays", [True, False])
 def test_linear_layers_are_among_them_where_they_pay(pays, monkeypatch, compiled):
-    monkeypatch.setattr("core.models.kernel_checks.products_pay", lambda kernels: pays)
+    monkeypatch.setattr("core.models.kernel_checks.products_pay", lambda kernels, dtype: pays)
     found, _ = beginning(monkeypatch)
     assert found.multiplies is (pays and LAYERS_ARE_COMPILED)
 

@@ -7,10 +7,10 @@ from transformers import AutoModelForSequenceClassification
 
 from core.device import Device
 from core.models import kernels
-from core.models.int8 import int8_products
+from core.models.whole_products import whole_products
 from core.models.rounding import rounded_reading
-from core.tasks import _int8_reading, _labelling
-from core.tasks._int8_reading import int8_reading
+from core.tasks import _whole_reading, _labelling
+from core.tasks._whole_reading import whole_reading
 from core.tasks.base import find
 from tests import tiny
 
@@ -69,10 +69,10 @@ def reading(monkeypatch):
             def __exit__(self, *raised):
                 reader.by_int8 = False
 
-        monkeypatch.setattr(_int8_reading, "int8_products", Products)
-        monkeypatch.setattr(_int8_reading, "ready", lambda: kernels)
-        lengths = lengths or [_int8_reading._WORTH // len(usual) + 1] * len(usual)
-        return int8_reading(task, None, lengths, reader), reader.asked
+        monkeypatch.setattr(_whole_reading, "whole_products", Products)
+        monkeypatch.setattr(_whole_reading, "ready", lambda: kernels)
+        lengths = lengths or [_whole_reading._WORTH // len(usual) + 1] * len(usual)
+        return whole_reading(task, None, lengths, reader), reader.asked
 
     return read
 
@@ -137,7 +137,7 @@ def test_what_does_not_agree_is_read_as_usual(quick, reading):
 
 def test_without_layers_or_kernels_or_with_few_tokens_all_is_as_usual(reading):
     usual, quick = clear(64), clear(64) + 1
-    few = [(_int8_reading._WORTH - 64) // 64] * 64
+    few = [(_whole_reading._WORTH - 64) // 64] * 64
     for how in ({"some": False}, {"kernels": None}, {"lengths": few}):
         found, asked = reading(usual, quick, **how)
         np.testing.assert_array_equal(found, usual.astype(np.float32))
@@ -157,8 +157,8 @@ def multiplied(monkeypatch):
 @pytest.fixture
 def worth(monkeypatch, compiled):
     """A process that compiled, and texts that are enough."""
-    monkeypatch.setattr(_int8_reading, "_WORTH", 100)
-    monkeypatch.setattr(_int8_reading, "ready", lambda: compiled)
+    monkeypatch.setattr(_whole_reading, "_WORTH", 100)
+    monkeypatch.setattr(_whole_reading, "ready", lambda: compiled)
     monkeypatch.setattr(_labelling, "_WORTH_ROUNDING", 100)
 
 
@@ -167,7 +167,7 @@ def test_layers_are_as_before_afterwards(model, compiled):
     ids = torch.randint(5, 40, (3, 9))
     with torch.no_grad():
         usual = model(input_ids=ids).logits
-        with rounded_reading(model), int8_products(model, compiled) as some:
+        with rounded_reading(model), whole_products(model, compiled) as some:
             found = model(input_ids=ids).logits.float()
         again = model(input_ids=ids).logits
     assert some
@@ -179,7 +179,7 @@ def test_layers_are_as_before_afterwards(model, compiled):
 
 def test_a_model_without_such_layers_has_none(compiled, tmp_path):
     odd = AutoModelForSequenceClassification.from_config(tiny.config(hidden_size=24, intermediate_size=20))
-    with int8_products(odd, compiled) as some:
+    with whole_products(odd, compiled) as some:
         assert not some
 
 
@@ -188,7 +188,7 @@ def test_answers_are_those_of_rounded_weights(model, worth, monkeypatch):
     found = CLASSES.predict(model, tokenizer, TEXTS, ROUNDED)
     assert counted
     counted.clear()
-    monkeypatch.setattr(_int8_reading, "ready", lambda: None)
+    monkeypatch.setattr(_whole_reading, "ready", lambda: None)
     wanted = CLASSES.predict(model, tokenizer, TEXTS, ROUNDED)
     assert not counted
     assert len({each.answer for each in wanted}) > 1

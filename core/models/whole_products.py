@@ -1,4 +1,7 @@
-"""Linear layers that multiply int8, to read many texts with: on a processor that can, twice as fast as bfloat16."""
+"""Linear layers that multiply whole numbers, to read many texts with: on a processor that multiplies more of them at once.
+
+In bfloat16 they are int8, twice as many at once; in 32 bits int16, half again as many.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,12 +12,12 @@ from core.models.compiled_layers import is_linear
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from core.models.kernels import Int8Rows, Kernels
+    from core.models.kernels import Kernels
 
 
 @contextmanager
-def int8_products(model: Any, kernels: "Kernels") -> Iterator[bool]:
-    """While this lasts, linear layers of the model's layers multiply int8; what they take and give is in bfloat16.
+def whole_products(model: Any, kernels: "Kernels") -> Iterator[bool]:
+    """While this lasts, linear layers of the model's layers multiply whole numbers; what they take and give is as before.
 
     Gives whether there are any. Its head stays as it is, and so do all weights.
     """
@@ -26,7 +29,7 @@ def int8_products(model: Any, kernels: "Kernels") -> Iterator[bool]:
         for stack in layer_stacks(model):
             for module in model.get_submodule(stack).modules():
                 alone = is_linear(module) and "forward" not in vars(module)
-                if alone and kernels.can_multiply_int8(module.weight):
+                if alone and _can_multiply(kernels, module.weight):
                     vars(module).update(_products(module, kernels, last))
                     changed.append(module)
         yield bool(changed)
@@ -35,29 +38,42 @@ def int8_products(model: Any, kernels: "Kernels") -> Iterator[bool]:
             del module.forward, module.bent
 
 
+def _can_multiply(kernels: "Kernels", weight: "Tensor") -> bool:
+    import torch
+
+    return kernels.can_round(weight) if weight.dtype == torch.float32 else kernels.can_multiply_int8(weight)
+
+
 class _Last:
     """The tokens that were rounded last: queries, keys and values come from the same."""
 
     def __init__(self, kernels: "Kernels") -> None:
-        self._kernels = kernels
+        import torch
+
+        self._by = {torch.bfloat16: kernels.int8_rows, torch.float32: kernels.int16_rows}
         self._given: Any = None
         self._rows: Any = None
 
-    def rows(self, given: "Tensor") -> "Int8Rows":
+    def rows(self, given: "Tensor") -> Any:
+        """As `Kernels.int8_rows` rounds them, or `Kernels.int16_rows` where they have 32 bits."""
         if given is not self._given:
-            self._given, self._rows = given, self._kernels.int8_rows(given)
-        rows: Int8Rows = self._rows
-        return rows
+            self._given, self._rows = given, self._by[given.dtype](given)
+        return self._rows
 
 
 def _products(module: Any, kernels: "Kernels", last: _Last) -> "dict[str, Callable[..., Tensor]]":
     """What a linear layer computes instead: by itself, and bent by GELU as `core.models.compiled_layers` asks for."""
-    weights = kernels.int8_weights(module.weight, module.bias)
+    import torch
+
+    if module.weight.dtype == torch.float32:
+        laid, product = (module.weight.detach(), module.bias), kernels.int16_linear
+    else:
+        laid, product = (kernels.int8_weights(module.weight, module.bias),), kernels.int8_linear
 
     def forward(input: "Tensor") -> "Tensor":
-        return kernels.int8_linear(last.rows(input), weights)
+        return product(last.rows(input), *laid)
 
     def bent(input: "Tensor", bend: Any) -> "Tensor":
-        return kernels.int8_linear(last.rows(input), weights, bend=True)
+        return product(last.rows(input), *laid, bend=True)
 
     return {"forward": forward, "bent": bent}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from core.models.int8 import int8_products
+from core.models.whole_products import whole_products
 from core.models.kernels import ready
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class _Labels(Protocol):
     def margins(self, model: Any, probabilities: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]": ...
 
 
-def int8_reading(
+def whole_reading(
     task: _Labels, model: Any, lengths: Sequence[int], read: Callable[[Sequence[int]], "np.ndarray[Any, Any]"]
 ) -> "np.ndarray[Any, Any]":
     """The logits of texts, of shape (texts, labels), by products of int8 where that pays and agrees.
@@ -42,7 +42,7 @@ def int8_reading(
     many = min(_MOST_TRIED, max(1, round(_TRIED * len(order))))
     tried = [int(order[place]) for place in np.linspace(0, len(order) - 1, many).round().astype(int)]
     usual = read(tried)
-    with int8_products(model, kernels) as some:
+    with whole_products(model, kernels) as some:
         shift = abs(task.probabilities(read(tried)) - task.probabilities(usual)).max(axis=1).mean() if some else np.inf
         rest = sorted({*everything} - {*tried}) if shift <= _FAR else []
         quick = read(rest) if rest else usual[:0]
