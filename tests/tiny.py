@@ -137,8 +137,11 @@ CHAT_TEMPLATE = (
 _LANGUAGES = ("en", "de", "fr", "zh")
 
 
-def encoder(folder: Path, family: str = "bert") -> Path:
-    """A body without a head of one of `ENCODERS`, 62 to 64 positions, saved to `folder`."""
+def encoder(folder: Path, family: str = "bert", **changes: object) -> Path:
+    """A body without a head of one of `ENCODERS`, 62 to 64 positions, saved to `folder`.
+
+    `changes`: of the settings of its family.
+    """
     set_seed(1)
     words = _roberta_tokenizer() if family in ("roberta", "modernbert") else tokenizer()
     size = {"vocab_size": len(words), "pad_token_id": words.pad_token_id, "max_position_embeddings": 64}
@@ -150,7 +153,7 @@ def encoder(folder: Path, family: str = "bert") -> Path:
     if family == "modernbert":
         size |= {name: words.convert_tokens_to_ids(mark) for name, mark in _marks("cls", "sep", "bos", "eos").items()}
     name = {"bert": "Bert", "distilbert": "DistilBert", "modernbert": "ModernBert"}.get(family, family.capitalize())
-    shape = getattr(transformers, f"{name}Config")(**size, **usual)
+    shape = getattr(transformers, f"{name}Config")(**size, **(usual | changes))
     return _save(folder, transformers.AutoModel.from_config(shape), words)
 
 

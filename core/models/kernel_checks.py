@@ -14,8 +14,8 @@ _TIMES, _MOST_TIMES, _FAR_SLOWER = 8, 64, 1.25
 _ROUNDING = 1e-4
 # The same of what is computed from products of numbers in bfloat16, and rounded to it.
 _HALF_ROUNDING = 2**-7
-# And of a product of numbers that are rounded to one of 255 steps.
-_INT8_ROUNDING = 0.02
+# And of a product of numbers that are rounded to one of 255 steps, or of some thousand.
+_INT8_ROUNDING, _INT16_ROUNDING = 0.02, 1e-3
 
 
 def agree(kernels: Kernels) -> bool:
@@ -118,7 +118,7 @@ def _multiply_alike(kernels: Kernels) -> bool:
 def _layers_alike(kernels: Kernels, dtype: torch.dtype) -> bool:
     """Linear layers of 64 or 128 numbers, two of them and one that is bent, there and back, also rounded first."""
     exact = dtype == torch.float32
-    usual_rounding, whole_rounding = (_ROUNDING, _HALF_ROUNDING) if exact else (_HALF_ROUNDING, _INT8_ROUNDING)
+    usual_rounding, whole_rounding = (_ROUNDING, _INT16_ROUNDING) if exact else (_HALF_ROUNDING, _INT8_ROUNDING)
     for outer, inner in ((128, 64), (64, 128)):
         given, other, slope = (torch.randn(19, width).to(dtype) for width in (inner, inner, outer))
         weights, biases = ([torch.randn(outer, *some).div(8).to(dtype) for _ in range(2)] for some in ((inner,), ()))

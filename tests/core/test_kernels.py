@@ -23,7 +23,7 @@ from core.training.activations import quick_gelu
 from core.training.dropout import cheap_dropout
 from core.training.optimizer import optimizer
 from core.training.precision import Way, kernels_of, prepared
-from tests.processor import LAYERS_ARE_COMPILED, PAIRS_ARE_MULTIPLIED
+from tests.processor import LAYERS_ARE_COMPILED, PAIRS_ARE_MULTIPLIED, PAIRS_OF_INT16_ARE_MULTIPLIED
 from tests.ways import MODELS, House
 from tests.ways import Way as Work
 
@@ -486,9 +486,19 @@ def test_a_run_compiles_while_it_opens_its_model_and_uses_all_of_them(house, tmp
     spec = house.spec(Work("classification", "bert", "full"), MODELS["bert"](tmp_path / "model", "bert"))
     report, _ = house.train(spec)
     assert house.begun == [[]]
-    assert house.used == USED | (MULTIPLYING if compiled.multiplies else {"gelu"})
+    # Where PyTorch multiplies, a block that bends is still tried in 32 bits.
+    assert house.used == USED | (MULTIPLYING if compiled.multiplies else {"gelu", "linear", "bent_linear"})
     assert report["training_way"]["kernels"]
     assert report["training_way"]["handed_on"] == "first"
+
+
+def test_a_run_in_32_bits_multiplies_too(house, tmp_path, monkeypatch, compiled):
+    monkeypatch.setattr("core.training.run.detect", lambda: Device("cpu", "float32", 1, "test"))
+    monkeypatch.setattr("core.training.precision.compiled", lambda: compiled)
+    spec = house.spec(Work("classification", "bert", "full"), MODELS["bert"](tmp_path / "model", "bert"))
+    report, _ = house.train(spec)
+    assert house.used == USED | MULTIPLYING
+    assert report["training_way"]["weights"] == "float32"
 
 
 def test_a_run_that_trains_otherwise_does_not_compile(house, tmp_path, compiled):
@@ -515,6 +525,7 @@ def test_linear_layers_are_among_them_where_they_pay(pays, monkeypatch, compiled
     monkeypatch.setattr("core.models.kernel_checks.products_pay", lambda kernels, dtype: pays)
     found, _ = beginning(monkeypatch)
     assert found.multiplies is (pays and LAYERS_ARE_COMPILED)
+    assert found.multiplies_exactly is pays
 
 
 def test_nothing_is_left_of_compiling(monkeypatch, compiled):
@@ -570,6 +581,16 @@ OF_ITS_LAYERS = [
 ]
 
 
+OF_INT16 = [
+    ("if (whole) widths[begin + lane] = wide[lane]", "if (whole) widths[begin] = wide[lane]"),
+    ("whole_of(next[lane], by[lane]) << 16", "whole_of(given[lane], by[lane]) << 16"),
+    ("if (whole && next)", "if (0)"),
+    ("wanted[layer].scales + row", "wanted[0].scales + row"),
+    ("given->scales + row", "given->scales"),
+    ("most_of(width), (int16_t *)room", "127.0f, (int16_t *)room"),
+]
+
+
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
@@ -584,6 +605,16 @@ OF_ITS_LAYERS = [
         ("(numbers[i] - mean) * by * got(weight", "numbers[i] * by * got(weight"),
         ("slope - usual - along * got(even", "slope - usual - got(even"),
         ("sums[width + i] += slope", "sums[width + i] = slope"),
+        ("sums[row][1] += far * same", "sums[row][1] += near * same"),
+        ("sums[row][part] += left[row * left_row] * numbers[part]", "sums[row][part] += left[0] * numbers[part]"),
+        ("row += 6;", "row += 8;"),
+        ("SHUFFLED(high, last, 2, 3, 6, 7)", "SHUFFLED(high, last, 0, 1, 4, 5)"),
+        ("= bent(numbers[lane], bending + lane)", "= bent(numbers[lane], bending)"),
+        ("lane++) from[lane] *= all->slopes[to + lane]", "lane++) from[lane] *= 1.0f"),
+        ("lane++) from[lane] += all->beside[to + lane]", "lane++) from[lane] += 0.0f"),
+        ("whole_sums[lane] += given[lane]", "whole_sums[lane] = given[lane]"),
+        ("numbers[i * BROAD + lane] += added[column + part + lane]", "numbers[i * BROAD + lane] += added[column + lane]"),
+        *(OF_INT16 if PAIRS_OF_INT16_ARE_MULTIPLIED else ()),
         *(OF_THIS_PROCESSOR if PAIRS_ARE_MULTIPLIED else ()),
         *(OF_ITS_LAYERS if LAYERS_ARE_COMPILED else ()),
     ],

@@ -1,4 +1,6 @@
-"""Many texts are read by products of int8 where that agrees on some of them; what is judged never is."""
+"""Many texts are read by products of int8 or int16 where that agrees on some of them; what is judged never is."""
+
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -7,30 +9,33 @@ from transformers import AutoModelForSequenceClassification
 
 from core.device import Device
 from core.models import kernels
+from core.models import rounding
+from core.models.compiled_layers import compiled_layers
 from core.models.whole_products import whole_products
-from core.models.rounding import rounded_reading
-from core.tasks import _whole_reading, _labelling
+from core.tasks import _labelling, _whole_reading
 from core.tasks._whole_reading import whole_reading
 from core.tasks.base import find
 from tests import tiny
 
 TEXTS = [" ".join([tiny.WORDS[n % 30], tiny.WORDS[(3 * n) % 30]] * (1 + n % 20)) for n in range(96)]
-ROUNDED = Device("cpu", "bfloat16", 1, "test")
+DEVICES = {"int8_linear": Device("cpu", "bfloat16", 1, "test"), "int16_linear": Device("cpu", "float32", 1, "test")}
 PRESENT = object()
 CLASSES, SETS = find("classification"), find("multi_label")
 
 
-@pytest.fixture(scope="module")
-def compiled(compiled):
-    if not compiled.can_multiply_int8(torch.zeros(32, 32)):  # whether that is right: test_kernels.py
-        pytest.skip("this processor does not multiply int8")
-    return compiled
+@pytest.fixture(params=DEVICES)
+def kind(request, compiled):
+    """The product that a processor has: of a device that computes in bfloat16, and of one that does in 32 bits."""
+    # Whether that is right: test_kernels.py, test_rounded_learning.py.
+    if not (compiled.fours if request.param == "int8_linear" else compiled.learns_int16):
+        pytest.skip("this processor does not multiply these")
+    return request.param
 
 
 @pytest.fixture
 def model(tmp_path):
     torch.manual_seed(3)
-    folder = tiny.encoder(tmp_path)
+    folder = tiny.encoder(tmp_path, hidden_size=128, intermediate_size=256)
     found = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3)
     logits = torch.tensor(_labelling.logits_of(found, tiny.tokenizer(), TEXTS, Device("cpu", "float32", 1, "test")))
     with torch.no_grad():  # answers that differ
@@ -147,10 +152,10 @@ def test_without_layers_or_kernels_or_with_few_tokens_all_is_as_usual(reading):
 # ---- with a model ----
 
 
-def multiplied(monkeypatch):
-    """How often a linear layer multiplied int8."""
-    counted, real = [], kernels.Kernels.int8_linear
-    monkeypatch.setattr(kernels.Kernels, "int8_linear", lambda *given: counted.append(1) or real(*given))
+def multiplied(monkeypatch, kind):
+    """How often a linear layer multiplied whole numbers."""
+    counted, real = [], getattr(kernels.Kernels, kind)
+    monkeypatch.setattr(kernels.Kernels, kind, lambda *given, **more: counted.append(1) or real(*given, **more))
     return counted
 
 
@@ -158,52 +163,71 @@ def multiplied(monkeypatch):
 def worth(monkeypatch, compiled):
     """A process that compiled, and texts that are enough."""
     monkeypatch.setattr(_whole_reading, "_WORTH", 100)
-    monkeypatch.setattr(_whole_reading, "ready", lambda: compiled)
-    monkeypatch.setattr(_labelling, "_WORTH_ROUNDING", 100)
+    for module in (_whole_reading, rounding):
+        monkeypatch.setattr(module, "ready", lambda: compiled)
+    for module, name in ((_labelling, "_WORTH_ROUNDING"), (_labelling, "WORTH_A_TRIAL"), (rounding, "WORTH_A_TRIAL")):
+        monkeypatch.setattr(module, name, 100)
 
 
-def test_layers_are_as_before_afterwards(model, compiled):
+@pytest.mark.parametrize("layers", [True, False], ids=["compiled", "as they are"])
+def test_layers_are_as_before_afterwards(layers, model, kind, compiled):
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    ids = torch.randint(5, 40, (3, 9))
+    ids, exact = torch.randint(5, 40, (3, 9)), kind == "int16_linear"
     with torch.no_grad():
         usual = model(input_ids=ids).logits
-        with rounded_reading(model), whole_products(model, compiled) as some:
+        with (
+            rounding.rounded_reading(model, rounded=not exact),
+            compiled_layers(model, compiled if layers else None),
+            whole_products(model, compiled) as some,
+        ):
             found = model(input_ids=ids).logits.float()
         again = model(input_ids=ids).logits
     assert some
     assert torch.equal(usual, again)
-    assert 0 < float((found - usual).norm()) < 0.05 * float(usual.norm())
+    assert 0 < float((found - usual).norm()) < (0.002 if exact else 0.05) * float(usual.norm())
     assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
     assert not any("forward" in vars(module) for module in model.modules())
 
 
-def test_a_model_without_such_layers_has_none(compiled, tmp_path):
+def test_a_model_without_such_layers_has_none(kind, compiled):
     odd = AutoModelForSequenceClassification.from_config(tiny.config(hidden_size=24, intermediate_size=20))
-    with whole_products(odd, compiled) as some:
+    with whole_products(odd.to(torch.float32 if kind == "int16_linear" else torch.bfloat16), compiled) as some:
         assert not some
 
 
-def test_answers_are_those_of_rounded_weights(model, worth, monkeypatch):
-    counted, tokenizer = multiplied(monkeypatch), tiny.tokenizer()
-    found = CLASSES.predict(model, tokenizer, TEXTS, ROUNDED)
+def test_answers_are_those_of_usual_products(model, kind, worth, monkeypatch):
+    counted, tokenizer = multiplied(monkeypatch, kind), tiny.tokenizer()
+    found = CLASSES.predict(model, tokenizer, TEXTS, DEVICES[kind])
     assert counted
     counted.clear()
     monkeypatch.setattr(_whole_reading, "ready", lambda: None)
-    wanted = CLASSES.predict(model, tokenizer, TEXTS, ROUNDED)
+    wanted = CLASSES.predict(model, tokenizer, TEXTS, DEVICES[kind])
     assert not counted
     assert len({each.answer for each in wanted}) > 1
     assert [each.answer for each in found] == [each.answer for each in wanted]
-    assert max(abs(a.confidence - b.confidence) for a, b in zip(found, wanted, strict=True)) < 0.1
+    most = 0.1 if kind == "int8_linear" else 0.002
+    assert max(abs(a.confidence - b.confidence) for a, b in zip(found, wanted, strict=True)) < most
 
 
 @pytest.mark.parametrize("task", [CLASSES, SETS], ids=["classes", "sets"])
-def test_what_is_judged_is_read_as_usual(task, model, worth, monkeypatch):
+def test_what_is_judged_is_read_as_usual(task, model, kind, worth, monkeypatch):
     import pandas as pd
 
-    counted = multiplied(monkeypatch)
+    counted = multiplied(monkeypatch, kind)
     rows = pd.DataFrame({"text": TEXTS})
-    answers = task.answer(model, tiny.tokenizer(), rows, None, ROUNDED)
+    answers = task.answer(model, tiny.tokenizer(), rows, None, DEVICES[kind])
     assert len(answers.predictions) == len(TEXTS)
     assert not counted
-    task.predict(model, tiny.tokenizer(), TEXTS, ROUNDED)
+    task.predict(model, tiny.tokenizer(), TEXTS, DEVICES[kind])
     assert counted
+
+
+def test_few_texts_in_32_bits_are_read_as_one_is(model, monkeypatch):
+    asked = []
+    monkeypatch.setattr(_labelling, "rounded_reading", lambda *given, **more: asked.append(given) or nullcontext(False))
+    monkeypatch.setattr(_labelling, "WORTH_A_TRIAL", 10_000)
+    _labelling.logits_of(model, tiny.tokenizer(), TEXTS, DEVICES["int16_linear"])
+    assert not asked
+    monkeypatch.setattr(_labelling, "WORTH_A_TRIAL", 100)
+    _labelling.logits_of(model, tiny.tokenizer(), TEXTS, DEVICES["int16_linear"])
+    assert asked
