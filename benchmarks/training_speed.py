@@ -3,8 +3,8 @@
 Each training runs in a fresh process, in turn with the others, from encoded rows to the trained model, with its
 validation. Beside that, an epoch's seconds: from the first step to the last, with validation and what is saved, without
 what comes before. Quote the median ratio: machines are noisy. The share is that of an epoch's useful products (6
-operations for each weight of a layer and token, and those of attention, without padding) in the rate of bfloat16 matrix
-products that the same process measures before and after the training.
+operations for each weight of a layer and token, and those of attention, without padding) in the rate of matrix products
+that the same process measures before and after the training, by PyTorch: in bfloat16, or in 32 bits where that is faster.
 
     python -m benchmarks.training_speed [--work long|short] [--against plain plain16 padded] [--turns 3] [--rows 1600]
 """
@@ -171,7 +171,7 @@ def one(given: argparse.Namespace) -> Result:
     print(f"{rate / 1e9:.0f} GFLOP/s", file=sys.stderr)
     # Both are judged on as much of a text as they learned from: a tokenizer's own limit may be higher.
     tokenizer.model_max_length = spec.max_length
-    answers = task.predict(model, tokenizer, split.test["text"].tolist(), Device(on, "float32", 2, "same"))
+    answers = task.answer(model, tokenizer, split.test, spec, Device(on, "float32", 2, "same")).predictions
     number = {label: i for i, label in enumerate(split.labels)}
     told = [[number[label] for label in labels] for labels in (split.test["label"], [a.answer for a in answers])]
     operations = given.epochs * useful_operations(model, tokenizer, split.train["text"].tolist(), spec.max_length)

@@ -102,15 +102,19 @@ def _median(results: list[Result], name: str) -> float:
 
 
 def product_rate(kind: str, seconds: float = 2.0) -> float:
-    """Operations per second of bfloat16 matrix products, the mean of some seconds: on a processor of MiniLM's shape.
+    """Operations per second of matrix products, the mean of some seconds: on a processor of MiniLM's shape.
 
+    In bfloat16 where the device computes in it, else in 32 bits.
     The mean, as a training has the mean of what the machine gives, too; the best moment was up to a tenth faster.
     """
     import torch
 
+    from core.device import detect
+
+    dtype = getattr(torch, detect().precision)
     rows, inner, columns = (8192, 8192, 8192) if kind == "cuda" else (2048, 384, 1536)
-    left = torch.randn(rows, inner, device=kind).bfloat16()
-    right = torch.randn(inner, columns, device=kind).bfloat16()
+    left = torch.randn(rows, inner, device=kind).to(dtype)
+    right = torch.randn(inner, columns, device=kind).to(dtype)
     for _ in range(3):
         left @ right
     finished(kind)

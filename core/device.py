@@ -14,6 +14,8 @@ Precision = Literal["float32", "bfloat16"]
 
 # bfloat16 is used where its products are so many times as fast; below the second it is far from that.
 _FASTER, _FAR_FROM_IT = 1.15, 0.4
+# Where it is below this twice, nothing else explains it: some processors take a quarter of a second for such a product.
+_HOPELESS = 0.1
 # How often both are measured, and how often once more where bfloat16 does not seem to be faster.
 _ROUNDS = (5, 25)
 
@@ -90,10 +92,12 @@ def _speedup() -> float:
 
     best = {torch.bfloat16: 0.0, torch.float32: 0.0}
     for rounds in _ROUNDS:
-        for _ in range(rounds):
+        for number in range(rounds):
             for dtype in best:
                 best[dtype] = max(best[dtype], _product_rate(dtype))
-        found = best[torch.bfloat16] / best[torch.float32]
+            found = best[torch.bfloat16] / best[torch.float32]
+            if number and found < _HOPELESS:
+                break
         if not _FAR_FROM_IT < found < _FASTER:
             break
     return found

@@ -30,6 +30,9 @@ def found(monkeypatch, rates):
         ([0.7] * 20 + [2.0, 0.7], "bfloat16", 30),
         ([1.1], "float32", 30),
         ([0.2], "float32", 5),
+        ([0.05], "float32", 2),
+        ([0.05, 0.2], "float32", 5),
+        ([0.05, 2.0], "bfloat16", 5),
     ],
 )
 def test_the_best_of_many_turns_counts(rates, precision, asked, monkeypatch):
