@@ -556,6 +556,16 @@ def test_what_does_not_compile_or_lacks_a_function_is_not_used(source, monkeypat
     assert not Path(folder.name).exists()
 
 
+def compiling_quickly(monkeypatch):
+    """Compile as little as may be, in a third of the time."""
+    monkeypatch.setattr(kernels, "_FLAGS", tuple("-O1" if flag == "-O3" else flag for flag in kernels._FLAGS))
+
+
+def test_what_is_compiled_quickly_computes_the_same(monkeypatch, compiled):
+    compiling_quickly(monkeypatch)
+    assert beginning(monkeypatch)[0] is not None
+
+
 OF_THIS_PROCESSOR = [
     ("_mm512_maskz_mov_ps(kept, ", "_mm512_maskz_mov_ps(0xffff, "),
     ("_mm512_shuffle_f32x4(half, half, 0xb1)", "half"),
@@ -620,6 +630,7 @@ OF_INT16 = [
     ],
 )
 def test_what_computes_something_else_is_not_used(right, wrong, monkeypatch, tmp_path, compiled):
+    compiling_quickly(monkeypatch)
     path, source = tmp_path / "kernels.c", kernels._SOURCE.read_text(encoding="utf-8")
     assert right in source
     path.write_text(source.replace(right, wrong), encoding="utf-8")
