@@ -255,7 +255,9 @@ def _products_function(kernels: "Kernels", rounds: _Rounds) -> Any:
             to_given = kernels.linear_back(gradients, weights, whole=ctx.rounded.back) if needed else None
             if not any(learned):
                 return to_given, None, None, *(None for _ in learned)
-            to_weights, to_biases = zip(*kernels.linear_weights(gradients, given, whole=ctx.rounded.weights), strict=True)
+            to_weights, to_biases = zip(
+                *kernels.linear_weights(gradients, given, whole=ctx.rounded.weights), strict=True
+            )
             found = zip((*to_weights, *to_biases), learned, strict=True)
             return to_given, None, None, *(each if wanted else None for each, wanted in found)
 

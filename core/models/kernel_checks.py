@@ -35,7 +35,7 @@ def agree(kernels: Kernels) -> bool:
 
 
 def products_pay(kernels: Kernels, dtype: torch.dtype) -> bool:
-    """Whether PyTorch does not multiply these far faster on this processor. Equal processors shall say the same each time.
+    """Whether PyTorch does not multiply these far faster here. Equal processors shall say the same each time.
 
     By one thread: several would wait for one another where the machine has other work.
     """

@@ -1,10 +1,11 @@
-"""Linear layers that multiply whole numbers, to read many texts with: on a processor that multiplies more of them at once.
+"""Linear layers that multiply whole numbers, to read many texts with: processors multiply more of them at once.
 
 In bfloat16 they are int8, twice as many at once; in 32 bits int16, half again as many.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from core.models.compiled_layers import is_linear
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def whole_products(model: Any, kernels: "Kernels") -> Iterator[bool]:
-    """While this lasts, linear layers of the model's layers multiply whole numbers; what they take and give is as before.
+    """While this lasts, linear layers of the model's layers multiply whole numbers. They take and give what they did.
 
     Gives whether there are any. Its head stays as it is, and so do all weights.
     """
@@ -65,15 +66,16 @@ def _products(module: Any, kernels: "Kernels", last: _Last) -> "dict[str, Callab
     """What a linear layer computes instead: by itself, and bent by GELU as `core.models.compiled_layers` asks for."""
     import torch
 
+    product: Callable[..., Tensor]
     if module.weight.dtype == torch.float32:
-        laid, product = (module.weight.detach(), module.bias), kernels.int16_linear
+        product = partial(kernels.int16_linear, weight=module.weight.detach(), bias=module.bias)
     else:
-        laid, product = (kernels.int8_weights(module.weight, module.bias),), kernels.int8_linear
+        product = partial(kernels.int8_linear, weights=kernels.int8_weights(module.weight, module.bias))
 
     def forward(input: "Tensor") -> "Tensor":
-        return product(last.rows(input), *laid)
+        return product(last.rows(input))
 
     def bent(input: "Tensor", bend: Any) -> "Tensor":
-        return product(last.rows(input), *laid, bend=True)
+        return product(last.rows(input), bend=True)
 
     return {"forward": forward, "bent": bent}

@@ -13,8 +13,8 @@ from core.models.rounding import WORTH_A_TRIAL, autocast_reading, rounded_readin
 from core.spec import TrainSpec, Writing
 from core.tasks._batches import READ_LEANLY, READ_TOGETHER, batches, padded
 from core.tasks._encoded import blocks
-from core.tasks._whole_reading import whole_reading
 from core.tasks._truncation import read
+from core.tasks._whole_reading import whole_reading
 from core.tasks.base import Answers, Asked, ModelKind, Prediction, Task
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from core.models.whole_products import whole_products
 from core.models.kernels import ready
+from core.models.whole_products import whole_products
 
 if TYPE_CHECKING:
     import numpy as np

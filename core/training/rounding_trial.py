@@ -1,4 +1,4 @@
-"""Where products of a model's layers may round what they take without its learning anything else: a trial on some rows."""
+"""Where products of a model's layers may round and it still learns the same: a trial on some rows."""
 
 from collections.abc import Callable
 from contextlib import suppress

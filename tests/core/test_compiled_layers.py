@@ -10,9 +10,9 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from core.models import kernels
 from core.models.compiled_layers import compiled_layers, is_linear
-from core.models.whole_products import whole_products
 from core.models.kernel_checks import products_pay
 from core.models.rounding import rounded_reading
+from core.models.whole_products import whole_products
 from tests.processor import LAYERS_ARE_COMPILED
 from tests.ways import MODELS
 
@@ -410,7 +410,7 @@ def test_int8_goes_before_them_and_bends_too(tmp_path, multiplying, monkeypatch)
     ids = torch.randint(5, 40, (6, 14), generator=torch.Generator().manual_seed(0))
     real = kernels.Kernels.int8_linear
     monkeypatch.setattr(
-        kernels.Kernels, "int8_linear", lambda *given, **more: (bent.append(bool(more)), real(*given, **more))[1]
+        kernels.Kernels, "int8_linear", lambda *given, **more: (bent.append(more.get("bend", False)), real(*given, **more))[1]
     )
     with torch.inference_mode():
         usual = model(input_ids=ids).logits.float()

@@ -623,7 +623,10 @@ OF_INT16 = [
         ("lane++) from[lane] *= all->slopes[to + lane]", "lane++) from[lane] *= 1.0f"),
         ("lane++) from[lane] += all->beside[to + lane]", "lane++) from[lane] += 0.0f"),
         ("whole_sums[lane] += given[lane]", "whole_sums[lane] = given[lane]"),
-        ("numbers[i * BROAD + lane] += added[column + part + lane]", "numbers[i * BROAD + lane] += added[column + lane]"),
+        (
+            "numbers[i * BROAD + lane] += added[column + part + lane]",
+            "numbers[i * BROAD + lane] += added[column + lane]",
+        ),
         *(OF_INT16 if PAIRS_OF_INT16_ARE_MULTIPLIED else ()),
         *(OF_THIS_PROCESSOR if PAIRS_ARE_MULTIPLIED else ()),
         *(OF_ITS_LAYERS if LAYERS_ARE_COMPILED else ()),

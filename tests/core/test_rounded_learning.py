@@ -1,4 +1,4 @@
-"""Products that round to int8 or int16 while something is learned: what they compute, where they are used, where not."""
+"""Products that round to int8 or int16 while something is learned: what they compute, where they are used."""
 
 import copy
 import math
@@ -429,7 +429,9 @@ def test_a_family_that_fails_is_not_rounded(trial, kind, monkeypatch):
 # ---- a run ----
 
 
-@pytest.mark.parametrize(("kind", "alike"), [(INT8, each) for each in ("both", "back", "none")] + [(INT16, True), (INT16, False)])
+@pytest.mark.parametrize(
+    ("kind", "alike"), [(INT8, each) for each in ("both", "back", "none")] + [(INT16, True), (INT16, False)]
+)
 def test_a_run_rounds_where_the_trial_says_so(kind, alike, tmp_path, monkeypatch, compiled, asked):
     multiplied(compiled, kind)
     monkeypatch.setattr("core.training.run.detect", lambda: kind.device)
@@ -438,9 +440,7 @@ def test_a_run_rounds_where_the_trial_says_so(kind, alike, tmp_path, monkeypatch
     monkeypatch.setattr(rounding_trial, "_SHARE", 1.0)  # so short a training would not pay for it
     name = "int8" if kind is INT8 else "int16"
     if alike != all_of(kind):
-        monkeypatch.setattr(
-            "core.training.ways.rounded_learning", lambda *given: replace(given[4], **{name: alike})
-        )
+        monkeypatch.setattr("core.training.ways.rounded_learning", lambda *given: replace(given[4], **{name: alike}))
     bert(num_hidden_layers=1).bert.save_pretrained(tmp_path / "model")
     tiny.tokenizer().save_pretrained(tmp_path / "model")
     house = House(tmp_path / "home")

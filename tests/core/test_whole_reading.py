@@ -8,8 +8,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from core.device import Device
-from core.models import kernels
-from core.models import rounding
+from core.models import kernels, rounding
 from core.models.compiled_layers import compiled_layers
 from core.models.whole_products import whole_products
 from core.tasks import _labelling, _whole_reading
