@@ -3,7 +3,7 @@
 Each training runs in a fresh process, in turn with the others, from encoded rows to the trained model, with its
 validation. Beside that, an epoch's seconds: from the first step to the last, with validation and what is saved, without
 what comes before. Quote the median ratio: machines are noisy. The share is that of an epoch's useful products (6
-operations for each weight of a layer and token, and those of attention, without padding) in the rate of PyTorch's matrix
+operations for each weight of a layer and token, and those of attention, without padding) in the rate of PyTorch's
 products that the same process measures before and after the training: in bfloat16, or in 32 bits where that is faster.
 
     python -m benchmarks.training_speed [--work long|short] [--against plain plain16 padded] [--turns 3] [--rows 1600]

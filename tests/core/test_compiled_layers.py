@@ -409,9 +409,12 @@ def test_int8_goes_before_them_and_bends_too(tmp_path, multiplying, monkeypatch)
     model, bent = bert(tmp_path).to(torch.bfloat16).eval(), []
     ids = torch.randint(5, 40, (6, 14), generator=torch.Generator().manual_seed(0))
     real = kernels.Kernels.int8_linear
-    monkeypatch.setattr(
-        kernels.Kernels, "int8_linear", lambda *given, **more: (bent.append(more.get("bend", False)), real(*given, **more))[1]
-    )
+
+    def spying(*given, bend=False, **more):
+        bent.append(bend)
+        return real(*given, bend=bend, **more)
+
+    monkeypatch.setattr(kernels.Kernels, "int8_linear", spying)
     with torch.inference_mode():
         usual = model(input_ids=ids).logits.float()
         with compiled_layers(model, multiplying), whole_products(model, multiplying) as some:
