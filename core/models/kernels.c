@@ -393,6 +393,15 @@ void adamw_rows16(float *exact, float *mean, float *square, const float *gradien
 #define LANES 4
 #endif
 typedef float Some __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint32_t Four __attribute__((vector_size(16), aligned(4), may_alias));
+/* A number, or two in 16 bits that are neighbours along what is summed up. */
+typedef uint32_t Cell;
+
+#ifdef __clang__
+#define SHUFFLED(one, other, ...) __builtin_shufflevector(one, other, __VA_ARGS__)
+#else
+#define SHUFFLED(one, other, ...) __builtin_shuffle(one, other, (Four){__VA_ARGS__})
+#endif
 
 /* found (rows, 16) = left (rows, inner) right (inner, 16), for a few rows. */
 INLINE void product_part(int rows, int inner, const float *left, int left_row, int left_column, const float *right,
@@ -451,9 +460,20 @@ INLINE void taken(const void *from, int64_t begin, int64_t token, int tokens, in
     memset(found + tokens * dim, 0, sizeof(float) * (size_t)((rows - tokens) * dim));
 }
 
-INLINE void turned(const float *given, int rows, int dim, float *found) {
-    for (int d = 0; d < dim; d++)
-        for (int i = 0; i < rows; i++) found[d * rows + i] = given[i * dim + d];
+/* found (width, rows) = given (rows, width), turned: multiples of 4. */
+INLINE void turned(const Cell *given, int64_t rows, int64_t width, Cell *found) {
+    for (int64_t row = 0; row < rows; row += 4, given += 4 * width)
+        for (int64_t i = 0; i < width; i += 4) {
+            Four one = *(const Four *)(given + i), two = *(const Four *)(given + width + i);
+            Four three = *(const Four *)(given + 2 * width + i), four = *(const Four *)(given + 3 * width + i);
+            Four low = SHUFFLED(one, two, 0, 4, 1, 5), high = SHUFFLED(one, two, 2, 6, 3, 7);
+            Four other = SHUFFLED(three, four, 0, 4, 1, 5), last = SHUFFLED(three, four, 2, 6, 3, 7);
+            Cell *to = found + i * rows + row;
+            *(Four *)to = SHUFFLED(low, other, 0, 1, 4, 5);
+            *(Four *)(to + rows) = SHUFFLED(low, other, 2, 3, 6, 7);
+            *(Four *)(to + 2 * rows) = SHUFFLED(high, last, 0, 1, 4, 5);
+            *(Four *)(to + 3 * rows) = SHUFFLED(high, last, 2, 3, 6, 7);
+        }
 }
 
 INLINE void laid_back(const float *given, void *into, int64_t begin, int64_t token, int tokens, int dim, float scale,
@@ -554,7 +574,7 @@ INLINE void attended(const Laid *laid, const Texts *texts, void *found, int64_t 
     taken(q->first, begin * q->token + head * q->head, q->token, asked, rows, dim, query, exact);
     taken(k->first, begin * k->token + head * k->head, k->token, tokens, seen, dim, sum, exact);
     taken(v->first, begin * v->token + head * v->head, v->token, tokens, tokens, dim, value, exact);
-    turned(sum, seen, dim, key);
+    turned((const Cell *)sum, seen, dim, (Cell *)key);
     product(rows, seen, dim, query, dim, 1, key, seen, shares, seen);
     softmax(shares, rows, seen, tokens, texts->scale);
     product(rows, dim, tokens, shares, seen, 1, value, dim, sum, dim);
@@ -574,11 +594,11 @@ INLINE void attended_back(const Laid *laid, const Texts *texts, const void *want
     const Laid *q = laid, *k = laid + 1, *v = laid + 2;
     taken(q->first, begin * q->token + head * q->head, q->token, asked, rows, dim, query, exact);
     taken(k->first, begin * k->token + head * k->head, k->token, tokens, seen, dim, key, exact);
-    turned(key, seen, dim, across);
+    turned((const Cell *)key, seen, dim, (Cell *)across);
     product(rows, seen, dim, query, dim, 1, across, seen, shares, seen);
     softmax(shares, rows, seen, tokens, texts->scale);
     taken(v->first, begin * v->token + head * v->head, v->token, tokens, seen, dim, sum, exact);
-    turned(sum, seen, dim, across);
+    turned((const Cell *)sum, seen, dim, (Cell *)across);
     taken(wanted, own, token, asked, rows, dim, slope, exact);
     product(rows, seen, dim, slope, dim, 1, across, seen, change, seen);
     product(every, dim, asked, shares, 1, seen, slope, dim, sum, dim);
@@ -1168,10 +1188,7 @@ void linear_weights16(const Linear *layers, int threads) {}
 #define BROAD (2 * LANES)         /* and columns of it */
 #define BLOCKS 8                  /* of so many rows that are laid out at once */
 
-/* Cells: a number, or two in 16 bits that are neighbours along what is summed up. */
 typedef int32_t Wholes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef uint32_t Four __attribute__((vector_size(16), aligned(4), may_alias));
-typedef uint32_t Cell;
 
 /* Whether this processor sums products of such pairs, more of them at once than products of numbers in 32 bits. */
 #if defined(__AVX512VNNI__) && LANES == 16
@@ -1192,12 +1209,6 @@ typedef uint32_t Cell;
 #else
 #define INT16_PRODUCTS 0
 #define PAIRS_ADDED(sum, one, other) (void)(sum)
-#endif
-
-#ifdef __clang__
-#define SHUFFLED(one, other, ...) __builtin_shufflevector(one, other, __VA_ARGS__)
-#else
-#define SHUFFLED(one, other, ...) __builtin_shuffle(one, other, (Four){__VA_ARGS__})
 #endif
 
 /* As `Linear`. */
@@ -1318,21 +1329,6 @@ void int16_rows32(const float *given, int64_t tokens, int inner, int16_t *found,
         scales[row] = row_as_int16(given + row * inner, inner, most_of(inner), found + row * inner);
 }
 
-/* BROAD rows of (rows, steps) cells as (steps, BROAD). */
-APART void cells_across(const Cell *given, int64_t steps, Cell *found) {
-    for (int row = 0; row < BROAD; row += 4, given += 4 * steps, found += 4)
-        for (int64_t i = 0; i < steps; i += 4) {
-            Four one = *(const Four *)(given + i), two = *(const Four *)(given + steps + i);
-            Four three = *(const Four *)(given + 2 * steps + i), four = *(const Four *)(given + 3 * steps + i);
-            Four low = SHUFFLED(one, two, 0, 4, 1, 5), high = SHUFFLED(one, two, 2, 6, 3, 7);
-            Four other = SHUFFLED(three, four, 0, 4, 1, 5), last = SHUFFLED(three, four, 2, 6, 3, 7);
-            *(Four *)(found + i * BROAD) = SHUFFLED(low, other, 0, 1, 4, 5);
-            *(Four *)(found + (i + 1) * BROAD) = SHUFFLED(low, other, 2, 3, 6, 7);
-            *(Four *)(found + (i + 2) * BROAD) = SHUFFLED(high, last, 0, 1, 4, 5);
-            *(Four *)(found + (i + 3) * BROAD) = SHUFFLED(high, last, 2, 3, 6, 7);
-        }
-}
-
 /* 32 rows of (rows, width) as (32 / BROAD, cells of a row, BROAD); `room` has place for as many cells. */
 APART void across_rows32(int whole, const float *given, int64_t width, Cell *found, Cell *room, float *widths) {
     const int64_t steps = whole ? width / 2 : width;
@@ -1342,7 +1338,7 @@ APART void across_rows32(int whole, const float *given, int64_t width, Cell *fou
             widths[row] = row_as_int16(given + row * width, width, most_of(width), (int16_t *)room + row * width);
         rows = room;
     }
-    for (int part = 0; part < COLUMNS; part += BROAD) cells_across(rows + part * steps, steps, found + part * steps);
+    for (int part = 0; part < COLUMNS; part += BROAD) turned(rows + part * steps, BROAD, steps, found + part * steps);
 }
 
 /* The scales of so many columns of (rows, width), and what they are multiplied by. */
