@@ -637,8 +637,8 @@ class Kernels:
 
         flat = given.reshape(-1, given.shape[-1]).contiguous()
         tokens, inner = flat.shape
-        many = max(tokens, _ROWS)
-        found = Int16Rows(given.shape, torch.zeros(many, inner, dtype=torch.int16), torch.zeros(many))
+        many, made = max(tokens, _ROWS), torch.empty if tokens >= _ROWS else torch.zeros
+        found = Int16Rows(given.shape, made(many, inner, dtype=torch.int16), made(many))
         places = (found.whole.data_ptr(), found.scales.data_ptr())
         self._library.int16_rows32(flat.data_ptr(), tokens, inner, *places, self._threads())
         return found

@@ -152,7 +152,7 @@ class Labelling(Task):
     ) -> list[Prediction]:
         """The answer to each text. Probabilities are rounded to 1e-6.
 
-        Many texts are read by products of int8 where that is faster and answers stay the same, see `whole_reading`.
+        Many texts are read by products of whole numbers where answers stay the same, see `whole_reading`.
         """
         return self.answers_from(model, logits_of(model, tokenizer, [str(text) for text in asked], device, quick=self))
 
@@ -165,7 +165,7 @@ class Labelling(Task):
         device: "Device",
         tell: Callable[[int, int], None] | None = None,
     ) -> Answers:
-        """The same of rows that are judged, which are never read by products of int8."""
+        """The same of rows that are judged, which are never read by products of whole numbers."""
         logits = logits_of(model, tokenizer, [str(text) for text in self.asked(rows)], device)
         return Answers(self.answers_from(model, logits))
 

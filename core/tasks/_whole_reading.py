@@ -1,4 +1,4 @@
-"""Many texts read by products of int8, tried on some of them; those whose answer is not clear are read again."""
+"""Many texts read by products of whole numbers, tried on some of them; those that are not clear are read again."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,10 +26,10 @@ class _Labels(Protocol):
 def whole_reading(
     task: _Labels, model: Any, lengths: Sequence[int], read: Callable[[Sequence[int]], "np.ndarray[Any, Any]"]
 ) -> "np.ndarray[Any, Any]":
-    """The logits of texts, of shape (texts, labels), by products of int8 where that pays and agrees.
+    """The logits of texts, of shape (texts, labels), by products of int8 or int16 where that pays and agrees.
 
     Args:
-        model: with weights in bfloat16, on a processor.
+        model: on a processor, with weights in bfloat16 or in 32 bits.
         lengths: of the texts, in tokens.
         read: from places of texts to their logits, as the model computes them now.
     """
