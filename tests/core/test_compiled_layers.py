@@ -55,7 +55,8 @@ def bert(tmp_path, **more):
 
 def test_a_processor_that_multiplies_pairs_is_used(compiled):
     assert compiled.multiplies == LAYERS_ARE_COMPILED
-    assert compiled.multiplies_exactly
+    assert compiled.can_multiply(*drawn((8, 64), (32, 64))) == LAYERS_ARE_COMPILED
+    assert compiled.can_multiply(*drawn((8, 64), (32, 64), dtype=torch.float32))
 
 
 # ---- products ----
