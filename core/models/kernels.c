@@ -385,12 +385,14 @@ void adamw_rows16(float *exact, float *mean, float *square, const float *gradien
 /* ---- Attention of short texts ---- */
 
 /* Numbers that a register holds. */
+#ifndef LANES /* whoever compiles this may say it, to see what others compute */
 #if defined(__AVX512F__)
 #define LANES 16
 #elif defined(__AVX2__)
 #define LANES 8
 #else
 #define LANES 4
+#endif
 #endif
 typedef float Some __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef uint32_t Four __attribute__((vector_size(16), aligned(4), may_alias));
@@ -1194,21 +1196,23 @@ typedef int32_t Wholes __attribute__((vector_size(4 * LANES), aligned(4), may_al
 #if defined(__AVX512VNNI__) && LANES == 16
 #define INT16_PRODUCTS 1
 #define PAIRS_ADDED(sum, one, other) sum = (Wholes)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)one, (__m512i)other)
-#elif defined(__AVX512BW__)
+#elif defined(__AVX512BW__) && LANES == 16
 #define INT16_PRODUCTS 1
 #define PAIRS_ADDED(sum, one, other) sum += (Wholes)_mm512_madd_epi16((__m512i)one, (__m512i)other)
-#elif LANES == 8
+#elif defined(__AVX2__) && LANES == 8
 #define INT16_PRODUCTS 1
 /* As it is written: a compiler that orders these by itself keeps some sums in memory. */
-#define PAIRS_ADDED(sum, one, other)                                    \
-    do {                                                                \
-        Wholes both;                                                    \
-        __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0"              \
-                : "+x"(sum), "=&x"(both) : "x"(one), "x"(other));       \
+#define PAIRS_ADDED(sum, one, other)                              \
+    do {                                                          \
+        Wholes both;                                              \
+        __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0"        \
+                : "+x"(sum), "=&x"(both) : "x"(one), "x"(other)); \
     } while (0)
 #else
 #define INT16_PRODUCTS 0
-#define PAIRS_ADDED(sum, one, other) (void)(sum)
+#define LOW(pairs) ((Wholes)(pairs) << 16 >> 16)
+#define HIGH(pairs) ((Wholes)(pairs) >> 16)
+#define PAIRS_ADDED(sum, one, other) sum += LOW(one) * LOW(other) + HIGH(one) * HIGH(other)
 #endif
 
 /* As `Linear`. */

@@ -6,15 +6,21 @@ compiled, all is computed by PyTorch, as before.
 
 import ctypes
 import math
+import os
 import platform
 import shutil
+import stat
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING, Any
+
+from core.errors import UserError
+from core.files import write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-_SOURCE = Path(__file__).with_name("kernels.c")
+_SOURCE, _PROCESSOR = Path(__file__).with_name("kernels.c"), Path("/proc/cpuinfo")
 # Numbers that a thread takes at a time; the squares of so many are added up in 32 bits.
 _PART = 4096
 # Rows of a product that are computed at once where a processor multiplies pairs of bfloat16, or int8.
@@ -717,13 +723,21 @@ def _beside(given: "Tensor", weight: "Tensor") -> "Tensor":
 
 @cache
 def begin() -> "tuple[subprocess.Popen[bytes], str, TemporaryDirectory[str]] | None":
-    """Begin to compile, beside what this process does meanwhile; None without a compiler. Once in a process."""
+    """Begin to compile, beside what this process does meanwhile; None without a compiler. Once in a process.
+
+    What an earlier process of this user compiled on this machine is taken from where it was kept.
+    """
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None:
         return None
     folder = TemporaryDirectory(prefix="kernels-")
-    flags = (*_FLAGS, *(_X86_FLAGS if platform.machine() in ("x86_64", "AMD64") else ()))
-    command = (compiler, *flags, "-c", str(_SOURCE), "-o", str(Path(folder.name) / "kernels.o"))
+    built = Path(folder.name) / "kernels.o"
+    command: tuple[str, ...] = (compiler, *_flags(), "-c", str(_SOURCE), "-o", str(built))
+    kept = _kept(compiler)
+    if kept and kept.is_file():
+        with suppress(OSError):
+            shutil.copyfile(kept, built)
+            command = (compiler, "--version")
     quiet: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     try:
         return subprocess.Popen(command, **quiet), compiler, folder
@@ -736,7 +750,7 @@ def begin() -> "tuple[subprocess.Popen[bytes], str, TemporaryDirectory[str]] | N
 def compiled() -> Kernels | None:
     """The steps, ready to be used and tried; None where they can't be compiled, or compute something else.
 
-    Waits for the compiler, which takes some three seconds where it did not begin before.
+    Waits for the compiler, which takes some three seconds where it did not begin before, and nothing was kept.
     """
     begun = begin()
     if begun is None:
@@ -759,12 +773,49 @@ def compiled() -> Kernels | None:
         from core.models.kernel_checks import agree, products_pay
 
         found = Kernels(ctypes.CDLL(str(library)))
-        if not agree(found):
-            return None
-        found.multiplies = found.multiplies and products_pay(found, torch.bfloat16)
-        found.multiplies_exactly = products_pay(found, torch.float32)
-        return found
+        if agree(found):
+            _keep(built, compiler)
+            found.multiplies = found.multiplies and products_pay(found, torch.bfloat16)
+            found.multiplies_exactly = products_pay(found, torch.float32)
+            return found
+    with suppress(OSError):  # what was kept may be damaged
+        kept = _kept(compiler)
+        if kept:
+            kept.unlink(missing_ok=True)
     return None
+
+
+def _flags() -> tuple[str, ...]:
+    return (*_FLAGS, *(_X86_FLAGS if platform.machine() in ("x86_64", "AMD64") else ()))
+
+
+def _kept(compiler: str) -> Path | None:
+    """Where what this compiler makes of this source for this processor is kept; None where nothing may be.
+
+    A folder of this user among temporary files, that nobody else can write to or read.
+    """
+    with suppress(OSError, AttributeError):
+        folder = Path(gettempdir()) / f"tuning-fork-{os.geteuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        seen, made = folder.lstat(), Path(compiler).resolve().stat()
+        if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid() or seen.st_mode & 0o077:
+            return None
+        # What a processor says of itself, but for what differs between its cores and from moment to moment.
+        told = _PROCESSOR.read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+        processor = [
+            line for line in told if line.startswith(("flags", "Features", "model", "cpu family", "vendor_id"))
+        ]
+        parts = (*_flags(), compiler, str(made.st_size), str(made.st_mtime_ns), *processor)
+        return folder / (sha256(_SOURCE.read_bytes() + "\0".join(parts).encode()).hexdigest() + ".o")
+    return None
+
+
+def _keep(built: Path, compiler: str) -> None:
+    """Keep what was compiled, whole or not at all."""
+    kept = _kept(compiler)
+    with suppress(OSError, UserError):
+        if kept and not kept.exists():
+            write_bytes(kept, built.read_bytes())
 
 
 def ready() -> Kernels | None:

@@ -1,6 +1,8 @@
 """Compiled steps compute what PyTorch computes; where nothing can be compiled, all goes on without them."""
 
 import copy
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +33,7 @@ CPU = Device("cpu", "bfloat16", 1, "test")
 DTYPES = (torch.float32, torch.bfloat16)
 # What a run uses, and where a processor multiplies pairs of bfloat16.
 USED = {"dropped", "attention", "attention_back", "norm", "norm_back", "squares", "adamw"}
+BEGIN = kernels.begin.__wrapped__
 MULTIPLYING = {"linear", "bent_linear", "linear_back", "linear_weights"}
 
 
@@ -515,7 +518,7 @@ def beginning(monkeypatch, source=None, compiler=None):
     """What `compiled` gives in a process of its own, so to speak."""
     if source is not None:
         monkeypatch.setattr(kernels, "_SOURCE", source)
-    begun = kernels.begin.__wrapped__()
+    begun = BEGIN()
     monkeypatch.setattr(kernels, "begin", lambda: begun and (begun[0], compiler or begun[1], begun[2]))
     return kernels.compiled.__wrapped__(), begun
 
@@ -532,6 +535,80 @@ def test_nothing_is_left_of_compiling(monkeypatch, compiled):
     found, (_, _, folder) = beginning(monkeypatch)
     assert isinstance(found, kernels.Kernels)
     assert not Path(folder.name).exists()
+
+
+def kept_in(monkeypatch, folder):
+    """Where what is compiled is kept, which is nothing yet."""
+    compiling_quickly(monkeypatch)
+    monkeypatch.setattr(kernels, "gettempdir", lambda: str(folder))
+    return folder / f"tuning-fork-{os.geteuid()}"
+
+
+def test_what_was_compiled_once_is_kept_for_later_processes(monkeypatch, tmp_path, compiled):
+    folder = kept_in(monkeypatch, tmp_path)
+    for times in range(2):
+        found, (process, _, _) = beginning(monkeypatch)
+        assert found is not None
+        assert (str(kernels._SOURCE) in process.args) is (times == 0)
+    (kept,) = folder.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(kernels, "_FLAGS", (*kernels._FLAGS, "-DANOTHER"))
+    assert kernels._kept(shutil.which("cc")) not in (None, kept)
+    monkeypatch.undo()
+    kept_in(monkeypatch, tmp_path)
+    other = tmp_path / "kernels.c"
+    other.write_text(kernels._SOURCE.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    monkeypatch.setattr(kernels, "_SOURCE", other)
+    assert kernels._kept(shutil.which("cc")) not in (None, kept)
+
+
+def test_another_processor_has_its_own(monkeypatch, tmp_path, compiled):
+    kept_in(monkeypatch, tmp_path)
+    known = kernels._kept(shutil.which("cc"))
+    told = kernels._PROCESSOR.read_text(encoding="utf-8")
+    other = tmp_path / "cpuinfo"
+    other.write_text(re.sub(r"(?m)^cpu MHz.*$", "cpu MHz : 1", told), encoding="utf-8")
+    monkeypatch.setattr(kernels, "_PROCESSOR", other)
+    assert kernels._kept(shutil.which("cc")) == known
+    other.write_text(re.sub(r"(?m)^(flags|Features).*$", r"\1 : none", told), encoding="utf-8")
+    assert kernels._kept(shutil.which("cc")) not in (None, known)
+    other.unlink()
+    assert kernels._kept(shutil.which("cc")) is None
+
+
+@pytest.mark.parametrize("how", ["open", "link", "file"])
+def test_a_folder_that_others_may_have_made_is_not_trusted(how, monkeypatch, tmp_path, compiled):
+    folder = kept_in(monkeypatch, tmp_path)
+    if how == "open":
+        folder.mkdir()
+        folder.chmod(0o750)
+    elif how == "link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        folder.symlink_to(tmp_path / "elsewhere")
+    else:
+        folder.write_text("", encoding="utf-8")
+    assert kernels._kept(shutil.which("cc")) is None
+    found, (process, _, _) = beginning(monkeypatch)
+    assert found is not None
+    assert str(kernels._SOURCE) in process.args
+    assert how == "file" or not list(folder.iterdir())
+
+
+def test_what_is_kept_and_damaged_is_compiled_anew(monkeypatch, tmp_path, compiled):
+    kept_in(monkeypatch, tmp_path)
+    kept = kernels._kept(shutil.which("cc"))
+    kept.write_bytes(b"no object")
+    assert beginning(monkeypatch)[0] is None
+    assert not kept.exists()
+    assert beginning(monkeypatch)[0] is not None
+    assert kept.exists()
+
+
+def test_what_computes_something_else_is_not_kept(monkeypatch, tmp_path, compiled):
+    folder = kept_in(monkeypatch, tmp_path)
+    monkeypatch.setattr("core.models.kernel_checks.agree", lambda kernels: False)
+    assert beginning(monkeypatch)[0] is None
+    assert not list(folder.iterdir())
 
 
 def test_a_machine_without_a_compiler_has_none(monkeypatch):

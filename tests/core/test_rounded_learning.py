@@ -129,6 +129,24 @@ def test_gradients_of_weights_are_those_of_what_was_rounded_to_int16(shape, comp
         torch.testing.assert_close(bias.double(), each.double().sum(0), rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+def test_registers_of_other_processors_lead_to_the_same(lanes, compiled, monkeypatch):
+    monkeypatch.setattr(kernels, "_FLAGS", (*kernels._FLAGS, "-O1", f"-DLANES={lanes}"))
+    begun = kernels.begin.__wrapped__()
+    monkeypatch.setattr(kernels, "begin", lambda: begun)
+    found = kernels.compiled.__wrapped__()
+    assert found is not None  # they agree with PyTorch
+    given, *weights = drawn((47, 64), *[(160, 64)] * 2, dtype=torch.float32)
+    (wanted,) = drawn((47, 160), dtype=torch.float32, seed=3)
+    for own, weight in zip(found.linear(given, weights, [None] * 2, whole=True), weights, strict=True):
+        INT16.near(own, INT16.rounded(given) @ INT16.stepped(weight, 1).T)
+    INT16.near(
+        found.linear_back([wanted], weights[:1], whole=True), INT16.rounded(wanted) @ INT16.stepped(weights[0], 0)
+    )
+    ((to_weight, _),) = found.linear_weights([wanted], given, whole=True)
+    INT16.near(to_weight, INT16.stepped(wanted, 0).T @ INT16.stepped(given, 0))
+
+
 @pytest.mark.parametrize("tokens", [1, 7, 30])
 @pytest.mark.parametrize("bend", [False, True])
 def test_tokens_in_int16_are_multiplied_however_few_they_are(tokens, bend, compiled):
