@@ -16,6 +16,7 @@ from core.spec import Writing
 from core.tasks._batches import IGNORED, batches, padded, token_accuracy, token_loss, training_batch
 from core.tasks._generation import settings, token_losses, tokens_held, write, write_streaming
 from tests import tiny
+from tests.processor import WEIGHTS_ARE_LAID_OUT
 
 EXACT = Device("cpu", "float32", 1, "test")
 FASTER = Device("cpu", "bfloat16", 1, "test")
@@ -206,7 +207,8 @@ def test_leaving_a_stream_ends_its_thread_and_gives_the_model_back(decoder: Load
     next(stream)
     assert threading.active_count() == threads + 1
     assert next(model.parameters()).dtype is torch.bfloat16
-    assert "forward" in vars(model.get_output_embeddings())  # its weights are laid out, see core.models.prepacked
+    # Its weights are laid out, see core.models.prepacked.
+    assert ("forward" in vars(model.get_output_embeddings())) == WEIGHTS_ARE_LAID_OUT
     stream.close()
     assert "forward" not in vars(model.get_output_embeddings())
     assert threading.active_count() == threads

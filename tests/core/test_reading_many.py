@@ -73,7 +73,7 @@ def test_compiled_steps_attend_and_in_the_last_layer_for_one_token_of_a_text(com
     real = kernels.Kernels.attention
     monkeypatch.setattr(kernels.Kernels, "attention", lambda *given: asked.append(given[-1]) or real(*given))
     monkeypatch.setattr(rounding, "ready", lambda: found)
-    monkeypatch.setattr(rounding, "_WORTH_A_TRIAL", 100)
+    monkeypatch.setattr(rounding, "WORTH_A_TRIAL", 100)
     assert abs(logits_of(model, tiny.tokenizer(), TEXTS, ROUNDED) - wanted).max() < 0.02
     assert asked[:2] == ([0, 1] if compiled else [])
     assert asked.count(0) == asked.count(1)
