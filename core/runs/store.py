@@ -245,6 +245,9 @@ class RunStore:
                 self.transition(run_id, ("STARTING", "RUNNING"), "STOPPING", record.attempt, ended_by=ended_by)
         except StaleTransitionError:
             self.request_stop(run_id, ended_by)
+            # A worker that sees the sign at once may have ended before the reason was written.
+            if ended_by and self.get(run_id).state == "STOPPED" and not self.get(run_id).ended_by:
+                self.annotate(run_id, ended_by=ended_by)
 
     def swap(self, one: str, other: str) -> None:
         """Let two queued runs of an owner change places."""

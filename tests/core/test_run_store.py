@@ -34,6 +34,23 @@ def test_what_is_no_run_is_unknown(runs, run_id):
         runs.get(run_id)
 
 
+@pytest.mark.parametrize("reason", ["time", ""])
+def test_why_a_run_was_stopped_is_known_where_its_worker_was_quicker(reason, runs, monkeypatch):
+    record = runs.create(SPEC, "local")
+    runs.transition(record.id, ("QUEUED",), "STARTING", 0)
+    real = runs.transition
+
+    def quicker(run_id, known, state, attempt, **more):
+        if state == "STOPPING":
+            real(run_id, ("STARTING",), "STOPPED", attempt)
+        return real(run_id, known, state, attempt, **more)
+
+    monkeypatch.setattr(runs, "transition", quicker)
+    runs.request_stop(record.id, reason)
+    found = runs.get(record.id)
+    assert (found.state, found.ended_by) == ("STOPPED", reason)
+
+
 def test_another_owners_run_answers_as_an_unknown_one(runs):
     record = runs.create(SPEC, "hf:1")
     with pytest.raises(UserError) as foreign:
