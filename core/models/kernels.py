@@ -750,7 +750,7 @@ def begin() -> "tuple[subprocess.Popen[bytes], str, TemporaryDirectory[str]] | N
 def compiled() -> Kernels | None:
     """The steps, ready to be used and tried; None where they can't be compiled, or compute something else.
 
-    Waits for the compiler, which takes some three seconds where it did not begin before, and nothing was kept.
+    Waits for the compiler, which takes some four seconds where it did not begin before, and nothing was kept.
     """
     begun = begin()
     if begun is None:

@@ -246,7 +246,8 @@ class RunStore:
         except StaleTransitionError:
             self.request_stop(run_id, ended_by)
             # A worker that sees the sign at once may have ended before the reason was written.
-            if ended_by and self.get(run_id).state == "STOPPED" and not self.get(run_id).ended_by:
+            found = self.get(run_id)
+            if ended_by and found.state == "STOPPED" and not found.ended_by:
                 self.annotate(run_id, ended_by=ended_by)
 
     def swap(self, one: str, other: str) -> None:
