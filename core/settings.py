@@ -128,7 +128,8 @@ def thread_limit() -> int:
 # What a child process may know: enough to find Python, libraries and a temporary folder, and nothing secret.
 _PASSED_ON = (
     "PATH", "LANG", "LC_ALL", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH",
-    "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "SSL_CERT_FILE", "HTTPS_PROXY", "NO_PROXY",
+    "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "SSL_CERT_FILE", "HTTPS_PROXY",
+    "NO_PROXY",
 )  # fmt: skip
 
 
@@ -139,6 +140,9 @@ _LITTLE_MEMORY = (f"arena_max={_FEW_THREADS}",)
 # A step takes and gives back the same hundreds of megabytes. glibc would give them to the system each time, to be given
 # each page of 4 KiB anew and emptied: so it keeps them, and asks for pages of 2 MiB. Other libraries don't read this.
 _MEMORY = ("hugetlb=1", f"mmap_threshold={32 * 2**20}", f"trim_threshold={2**30}", f"top_pad={64 * 2**20}")
+# How often a thread that waits for the other looks before it sleeps. By itself it would look for some ten milliseconds:
+# where other work goes on beside a training, the core is wanted by just that thread which it waits for.
+_LOOKS = "30000"
 
 
 def child_environment(settings: Settings, *, online: bool = False, computes: bool = False) -> dict[str, str]:
@@ -153,6 +157,8 @@ def child_environment(settings: Settings, *, online: bool = False, computes: boo
     cores = usable_cores(asked=thread_limit())
     threads = str(cores if computes else min(cores, _FEW_THREADS))
     passed |= {"OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
+    if "OMP_WAIT_POLICY" not in passed:
+        passed.setdefault("GOMP_SPINCOUNT", _LOOKS)
     return passed | {
         "HOME": str(settings.home / "cache"),
         "HF_HOME": str(settings.home / "cache" / "huggingface"),

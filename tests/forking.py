@@ -1,7 +1,8 @@
 """Children of the product that begin as copies of a process which has imported their libraries already.
 
 Such a child is a process of its own all the same, with the arguments, environment, pipes and signals that it is given;
-it is spared the seconds that imports take. `python -m tests.forking SOCKET LIBRARY…` is the process that is copied.
+it is spared the seconds that imports take. `python -m tests.forking ADDRESS LIBRARY…` is the process that is copied: it
+listens in a folder, so that pages of the tests ask for copies of the same processes as the tests themselves.
 """
 
 import contextlib
@@ -10,10 +11,12 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -22,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = ("app",)
 TABLES = ("pandas", "pyarrow.compute", "pyarrow.parquet")
 HUB = ("httpx2", "huggingface_hub.hf_api", "pydantic")
 MODELS = (
@@ -34,6 +38,7 @@ _OF_TABLES = (
 )  # fmt: skip
 # Readers have little room for addresses, of which the libraries of models take much.
 LIBRARIES = {
+    "tests.page": PAGE,
     **dict.fromkeys(_OF_TABLES, TABLES),
     **dict.fromkeys(("core.hub.fetcher", "core.keeping.sending", "core.publishing.hub"), HUB),
     **dict.fromkeys(("core.runs.worker", "core.inference.server"), MODELS),
@@ -44,8 +49,11 @@ _NUMBER = 8
 class Forking:
     """Stands in for `subprocess` in `core.processes`."""
 
-    def __init__(self) -> None:
-        self._servers: dict[tuple[str, ...], tuple[subprocess.Popen[bytes], socket.socket]] = {}
+    def __init__(self, folder: Path | None = None) -> None:
+        """Args: folder: where somebody else's processes that are copied listen; without it they are our own."""
+        self._theirs = folder
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="copies-"))
+        self._begun: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}
         self._turn = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
@@ -56,33 +64,41 @@ class Forking:
         libraries = LIBRARIES.get(command[2])
         if libraries is None:
             return subprocess.Popen(command, **given)
+        self.begin(libraries, given["env"])
+        return Copy(self._address(libraries), command, **given)
+
+    def begin(self, libraries: tuple[str, ...], environment: dict[str, str]) -> None:
+        """Have a process import these; it answers as soon as it has. Nothing if there is one."""
         with self._turn:
-            if libraries not in self._servers:
-                self._servers[libraries] = _begin(libraries, given["env"])
-            return Copy(self._servers[libraries][1], command, **given)
+            if self._theirs or libraries in self._begun:
+                return
+            address = self._address(libraries)
+            listening = socket.socket(socket.AF_UNIX)
+            listening.bind(str(address))
+            listening.listen()
+            with listening:
+                self._begun[libraries] = subprocess.Popen(
+                    [sys.executable, "-m", "tests.forking", str(listening.fileno()), *libraries],
+                    cwd=ROOT, env=environment, pass_fds=[listening.fileno()], stdin=subprocess.DEVNULL,
+                )  # fmt: skip
+
+    def _address(self, libraries: tuple[str, ...]) -> Path:
+        return self.folder / libraries[0]
 
     def close(self) -> None:
-        """What is copied ends when nobody can ask it any more."""
-        for process, server in self._servers.values():
-            server.close()
+        """What is copied ends; copies of it live on."""
+        for process in self._begun.values():
+            process.kill()  # to clear up after so many imports takes seconds
             process.wait(30)
-
-
-def _begin(libraries: tuple[str, ...], environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    ours, theirs = socket.socketpair()
-    command = [sys.executable, "-m", "tests.forking", str(theirs.fileno()), *libraries]
-    with theirs:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
-        )
-    return process, ours
+        if not self._theirs:
+            shutil.rmtree(self.folder)
 
 
 class Copy:
     """As much of `subprocess.Popen` as the product uses."""
 
     def __init__(
-        self, server: socket.socket, command: Sequence[str], *, env: dict[str, str], cwd: Path, start_new_session: bool,
+        self, address: Path, command: Sequence[str], *, env: dict[str, str], cwd: Path, start_new_session: bool,
         stdin: int | IO[bytes], stdout: int | IO[bytes], stderr: int | IO[bytes] = subprocess.DEVNULL,
     ) -> None:  # fmt: skip
         assert start_new_session
@@ -93,8 +109,10 @@ class Copy:
             self.stdin, self.stdout, self.stderr = (pipe for _, pipe in ends)
             self._told, told = os.pipe()
             opened.callback(os.close, told)
-            socket.send_fds(server, [len(asked).to_bytes(_NUMBER, "big")], [*(number for number, _ in ends), told])
-            server.sendall(asked)
+            with socket.socket(socket.AF_UNIX) as server:
+                server.connect(str(address))
+                socket.send_fds(server, [len(asked).to_bytes(_NUMBER, "big")], [*(number for number, _ in ends), told])
+                server.sendall(asked)
         self.pid = _number(self._told)
 
     def poll(self) -> int | None:
@@ -166,17 +184,18 @@ def _number(source: int) -> int:
 
 def main() -> NoReturn:
     """Import, then make a copy for whoever asks, until nobody can."""
-    server = socket.socket(fileno=int(sys.argv[1]))
+    listening = socket.socket(fileno=int(sys.argv[1]))
     for library in sys.argv[2:]:
         importlib.import_module(library)
     while True:
+        server, _ = listening.accept()
         size, ends, _, _ = socket.recv_fds(server, _NUMBER, 4)
-        if not size:
-            os._exit(0)  # to clear up after so many imports takes seconds
         asked = json.loads(server.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL))
         if os.fork() == 0:
             server.close()
+            listening.close()
             _watch(asked, ends)
+        server.close()
         for end in ends:
             os.close(end)
         with contextlib.suppress(ChildProcessError):

@@ -611,12 +611,15 @@ class Kernels:
         import torch
 
         outer, inner = weight.shape
-        exact = weight.detach().float()
-        widths = exact.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny) / 127
-        whole = (exact / widths[:, None]).round().clamp(-127, 127)
-        laid = (whole + 128).to(torch.uint8).view(outer // 32, 32, inner // 4, 4).permute(0, 2, 1, 3).contiguous()
+        whole = weight.detach().to(torch.float32, copy=True)
+        low, high = torch.aminmax(whole, dim=1)
+        widths = torch.maximum(high, -low).clamp_(min=torch.finfo(torch.float32).tiny) / 127
+        whole.div_(widths[:, None]).round_()
+        zeros = whole.sum(1) * widths
+        fours = whole.add_(128).to(torch.uint8).view(torch.int32).view(outer // 32, 32, inner // 4)
+        laid = fours.transpose(1, 2).contiguous().view(torch.uint8).view(outer // 32, inner // 4, 32, 4)
         added = torch.zeros(outer) if bias is None else bias.detach().float().contiguous()
-        return Int8Weights(laid, widths, whole.sum(1) * widths, added)
+        return Int8Weights(laid, widths, zeros, added)
 
     def int8_rows(self, given: "Tensor") -> "Int8Rows":
         """Tokens of shape (…, inner), in bfloat16, each rounded to int8 with a scale and a zero of its own.

@@ -15,6 +15,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from core.settings import Settings, child_environment
+from tests.forking import LIBRARIES, PAGE, Forking
+
 ROOT = Path(__file__).resolve().parents[2]
 ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -45,15 +48,18 @@ def browser() -> Iterator[Browser]:
 
 
 class App:
-    """`python app.py` on a home of its own, which can be ended and started again."""
+    """`python app.py` on a home of its own, which can be ended and started again.
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    Where it may be copied, it and its children are spared their imports.
+    """
+
+    def __init__(self, home: Path, copied: Forking | None) -> None:
+        self.home, self._copied = home, copied
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Any = None
 
     def start(self) -> None:
         environment = os.environ | {
@@ -62,9 +68,17 @@ class App:
             "GRADIO_SERVER_PORT": str(self.port),
             "PYTHONFAULTHANDLER": "1",
         }
-        self.process = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
-        )
+        if self._copied:
+            told = child_environment(Settings(home=self.home))
+            for libraries in set(LIBRARIES.values()):
+                self._copied.begin(libraries, environment if libraries == PAGE else told)
+            command = [sys.executable, "-m", "tests.page", str(self._copied.folder)]
+        else:
+            command = [sys.executable, "app.py"]
+        self.process = (self._copied or subprocess).Popen(
+            command, cwd=ROOT, env=environment, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=2,
+        )  # fmt: skip
         deadline = time.monotonic() + 120
         while True:
             assert self.process.poll() is None, "app.py ended"
@@ -89,8 +103,8 @@ class App:
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[App]:
-    running = App(tmp_path / "home")
+def app(tmp_path: Path, _forking: Forking, request: pytest.FixtureRequest) -> Iterator[App]:
+    running = App(tmp_path / "home", None if "started_anew" in request.fixturenames else _forking)
     running.start()
     yield running
     running.stop()

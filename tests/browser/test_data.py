@@ -130,16 +130,16 @@ def test_a_large_table_opens_and_its_preview_scrolls(app: App, window: Open, tmp
     with path.open("w", encoding="utf-8") as file:
         file.write("message,topic\n")
         file.writelines(
-            f"{list(TOPICS.values())[i % 2]} number {i * 7919},{list(TOPICS)[i % 2]}\n" for i in range(200_000)
+            f"{list(TOPICS.values())[i % 2]} number {i * 7919},{list(TOPICS)[i % 2]}\n" for i in range(60_000)
         )
     page = window()
     hand_in(page, path)
     expect(page.locator("#preview")).to_contain_text("where is the parcel", timeout=60_000)
-    page.locator("#first-row input").fill("199990")
+    page.locator("#first-row input").fill("59990")
     page.locator("#first-row input").press("Enter")
-    expect(page.locator("#preview")).to_contain_text(f"number {199_989 * 7919}")
+    expect(page.locator("#preview")).to_contain_text(f"number {59_989 * 7919}")
     expect(page.locator(".bars .bar")).to_have_count(2, timeout=150_000)
-    expect(page.locator(".facts").first).to_contain_text("200,000")
+    expect(page.locator(".facts").first).to_contain_text("60,000")
 
 
 def test_hostile_cells_stay_words(window: Open, tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def smallest_settings(page: Page) -> None:
 
 @pytest.mark.real
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("started_anew")
 @pytest.mark.parametrize("language", ["en", "zh-CN"])
 def test_from_upload_to_prediction_and_download(
     app: App, window: Open, spreadsheet: Path, tmp_path: Path, language: str
@@ -151,8 +152,7 @@ def test_a_wrong_file_is_explained_and_nothing_is_lost(
     expect(page.get_by_role("button", name=WORDS[language]["next"])).to_be_visible()
 
 
-@pytest.mark.parametrize("path", ["/", "/zh?lang=zh-CN"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("path", "scheme"), [("/", "light"), ("/zh?lang=zh-CN", "dark")])
 def test_no_tab_scrolls_sideways_on_a_phone(window: Open, path: str, scheme: str) -> None:
     page = window(path, width=390, color_scheme=scheme)
     page.locator(".sample button").click()

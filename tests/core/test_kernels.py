@@ -635,7 +635,7 @@ def test_what_does_not_compile_or_lacks_a_function_is_not_used(source, monkeypat
 
 def compiling_quickly(monkeypatch):
     """Compile as little as may be, in a third of the time."""
-    monkeypatch.setattr(kernels, "_FLAGS", tuple("-O1" if flag == "-O3" else flag for flag in kernels._FLAGS))
+    monkeypatch.setattr(kernels, "_FLAGS", tuple("-Og" if flag == "-O3" else flag for flag in kernels._FLAGS))
 
 
 def test_what_is_compiled_quickly_computes_the_same(monkeypatch, compiled):

@@ -86,6 +86,19 @@ def test_who_reads_has_few_threads_on_a_machine_of_many_cores(allowed, reads, co
         assert (environment["GLIBC_TUNABLES"] == "glibc.malloc.arena_max=4") is not working
 
 
+@pytest.mark.parametrize(
+    ("given", "looks"), [({}, "30000"), ({"OMP_WAIT_POLICY": "PASSIVE"}, None), ({"GOMP_SPINCOUNT": "7"}, "7")]
+)
+def test_a_thread_that_waits_soon_leaves_its_core_to_others(given, looks, tmp_path, monkeypatch):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    environment = child_environment(Settings(home=tmp_path), computes=True)
+    assert environment.get("GOMP_SPINCOUNT") == looks
+    assert environment.get("OMP_WAIT_POLICY") == given.get("OMP_WAIT_POLICY")
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries read no such settings")
 def test_memory_that_is_taken_again_and_again_is_not_asked_of_the_system_each_time(tmp_path):
     script = (
