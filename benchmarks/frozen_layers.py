@@ -29,7 +29,7 @@ def trained(split: Split, spec: TrainSpec, home: Path, *, kept: bool) -> tuple[f
     from transformers import set_seed
 
     from core.device import detect
-    from core.models import kernels
+    from core.models import kernel_building
     from core.models.adapting import adapt
     from core.models.catalogue import STARTERS
     from core.training import checkpoints, frozen
@@ -38,7 +38,7 @@ def trained(split: Split, spec: TrainSpec, home: Path, *, kept: bool) -> tuple[f
     if not kept:
         frozen.replayed = lambda *given, **more: nullcontext(0)  # type: ignore[assignment]
     task, device = find("classification"), detect()
-    kernels.begin()  # as a run does before it opens its model
+    kernel_building.begin()  # as a run does before it opens its model
     set_seed(spec.seed)
     model, tokenizer = task.load(STARTERS["minilm"].folder(), split, spec)
     model = adapt(model, spec)

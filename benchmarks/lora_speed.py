@@ -43,14 +43,14 @@ def ours(split: Split, spec: TrainSpec, settings: Settings, home: Path) -> tuple
     from transformers import set_seed
 
     from core.device import detect
-    from core.models import kernels
+    from core.models import kernel_building
     from core.models.adapting import adapt, reopen
     from core.training import checkpoints
     from core.training.loop import Signals, fit
 
     task, device, folder = find("summarization"), detect(), starters.prepared("smollm2", settings)
     assert folder is not None
-    kernels.begin()  # as a run does before it opens its model
+    kernel_building.begin()  # as a run does before it opens its model
     set_seed(spec.seed)
     model, tokenizer = task.load(folder, split, spec)
     tokens = sum(task.encode(split.train, split.labels, model, tokenizer, spec)["length"])

@@ -54,13 +54,13 @@ def ours(split: Split, spec: TrainSpec, home: Path) -> tuple[float, float, Any, 
     from transformers import set_seed
 
     from core.device import detect
-    from core.models import kernels
+    from core.models import kernel_building
     from core.models.catalogue import STARTERS
     from core.training import checkpoints
     from core.training.loop import Signals, fit
 
     task, device = find("classification"), detect()
-    kernels.begin()  # as a run does before it opens its model
+    kernel_building.begin()  # as a run does before it opens its model
     set_seed(spec.seed)
     model, tokenizer = task.load(STARTERS["minilm"].folder(), split, spec)
     stepping: list[float] = []

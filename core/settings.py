@@ -140,8 +140,8 @@ _LITTLE_MEMORY = (f"arena_max={_FEW_THREADS}",)
 # A step takes and gives back the same hundreds of megabytes. glibc would give them to the system each time, to be given
 # each page of 4 KiB anew and emptied: so it keeps them, and asks for pages of 2 MiB. Other libraries don't read this.
 _MEMORY = ("hugetlb=1", f"mmap_threshold={32 * 2**20}", f"trim_threshold={2**30}", f"top_pad={64 * 2**20}")
-# How often a thread that waits for the others looks before it sleeps: for about a millisecond. By itself it would look for
-# nine: where other work goes on beside a training, the core is wanted by just that thread which it waits for.
+# How often a thread that waits for the others looks before it sleeps: for about a millisecond. By itself it would look
+# for nine: where other work goes on beside a training, the core is wanted by just that thread which it waits for.
 _LOOKS = "30000"
 
 

@@ -12,7 +12,7 @@ from core.data.options import ReadOptions
 from core.data.rows import label_sets
 from core.data.store import TableStore
 from core.errors import UserError
-from core.models import kernels
+from core.models import kernel_building
 from core.models.loading import check_folder, resolve
 from core.models.notes import notes_in
 from core.runs.store import RunStore
@@ -82,7 +82,7 @@ def _predict_file(given: argparse.Namespace, settings: Settings, chosen: dict[st
     given_to_it = questions(task, cleaning.rows_of(frame, columns, task.shape))
     filled = [question is not None for question in given_to_it]
     if not task.writes and sum(filled) >= _WORTH_COMPILING:
-        kernels.begin()  # it is done before they are needed
+        kernel_building.begin()  # it is done before they are needed
     model, tokenizer, device = _opened(task, folder)
     asked = [question for question in given_to_it if question is not None]
     answers = task.predict(model, tokenizer, asked, device, writing_of(spec))

@@ -24,7 +24,7 @@ from core.estimating.asking import ASKED, MOST_SECONDS, TOLD
 from core.estimating.fits import compare_some, read_some
 from core.estimating.sampling import sample
 from core.estimating.steps import Tell, step_some
-from core.models import kernels
+from core.models import kernel_building
 from core.models.adapting import adapt
 from core.models.loading import resolve, verify_starter
 from core.processes import end_with, limit_self
@@ -72,7 +72,7 @@ def measure(spec: TrainSpec, owner: str, folder: Path, place: Settings, tell: Te
     with clock.on("preparing"):
         device = detect()
         if device.kind == "cpu" and works_in_parts(spec.method):
-            kernels.begin()
+            kernel_building.begin()
         if spec.method not in task.methods:
             raise UserError("method_unsupported", method=spec.method)
         base = resolve(spec.model, place, RunStore(place.home), owner, prepare=True)

@@ -10,7 +10,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from core.models.kernels import Norm, drawn_seed
+from core.models.kernel_arguments import Norm
+from core.models.kernels import drawn_seed
 
 if TYPE_CHECKING:
     from torch import Tensor

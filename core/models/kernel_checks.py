@@ -5,7 +5,8 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from core.models.kernels import GROUP, Change, Kernels, Norm, Step
+from core.models.kernel_arguments import GROUP, Change, Norm, Step
+from core.models.kernels import Kernels
 
 # How often a product is timed at least and at most, and how much longer than PyTorch's it may take: on the processor
 # that it was written for it took .93 of it. What else a machine does disturbs some of the times.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from core.models.adapting import is_adapted
 from core.models.attention import short_attention
 from core.models.compiled_layers import compiled_layers
-from core.models.kernels import ready
+from core.models.kernel_building import ready
 from core.models.unpadded import can_go_unpadded, unpadded, which_handed_on
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from core.models.kernels import ready
+from core.models.kernel_building import ready
 from core.models.whole_products import whole_products
 
 if TYPE_CHECKING:

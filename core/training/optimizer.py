@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from core.models.kernels import Change, Kernels, Step
+from core.models.kernel_arguments import Change, Step
+from core.models.kernels import Kernels
 
 if TYPE_CHECKING:
     from torch import Tensor

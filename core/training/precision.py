@@ -10,7 +10,8 @@ from core.device import Device
 from core.models.adapting import is_adapted
 from core.models.attention import short_attention
 from core.models.compiled_layers import Int8, compiled_layers
-from core.models.kernels import Kernels, compiled
+from core.models.kernel_building import compiled
+from core.models.kernels import Kernels
 from core.models.rounding import Rounded, Unrounded
 from core.models.unpadded import HandedOn, unpadded
 from core.training.activations import quick_gelu

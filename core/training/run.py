@@ -12,7 +12,7 @@ from core.data.shapes import column_names
 from core.data.store import TableStore
 from core.device import Device, detect
 from core.errors import UserError
-from core.models import kernels
+from core.models import kernel_building
 from core.models.adapting import adapt, has_adapter, reopen
 from core.models.loading import resolve, verify_starter
 from core.models.notes import notes
@@ -59,7 +59,7 @@ def train(
     step = checkpoints.step_of(state) if state else 0
     report(events.Started(device=device.as_dict(), step=step, damaged=damaged))
     if device.kind == "cpu" and works_in_parts(spec.method):
-        kernels.begin()  # it is done before they are needed
+        kernel_building.begin()  # it is done before they are needed
     task = find(spec.task)
     if spec.method not in task.methods:
         raise UserError("method_unsupported", method=spec.method)

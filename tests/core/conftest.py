@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from core.models import kernels
+from core.models import kernel_building
 
 
 @pytest.fixture(scope="session")
@@ -14,11 +14,11 @@ def compiled():
 
     Linear layers are among them wherever the processor can: what a busy machine times says nothing here.
     """
-    kernels.compiled.cache_clear()
-    kernels.begin.cache_clear()
+    kernel_building.compiled.cache_clear()
+    kernel_building.begin.cache_clear()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("core.models.kernel_checks.products_pay", lambda kernels, dtype: True)
-        found = kernels.compiled()
+        found = kernel_building.compiled()
     if found is None and not os.environ.get("CI"):
         pytest.skip("no C compiler")
     assert found is not None

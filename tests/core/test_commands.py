@@ -124,7 +124,7 @@ class TestTheWholeWay:
     @pytest.mark.parametrize(("many", "begun"), [(199, 0), (200, 1)])
     def test_many_texts_are_worth_compiling_for(self, many, begun, trained, tmp_path, monkeypatch):
         counted = []
-        monkeypatch.setattr("core.models.kernels.begin", lambda: counted.append(1))
+        monkeypatch.setattr("core.models.kernel_building.begin", lambda: counted.append(1))
         home, answer, _ = trained
         source, out = tmp_path / "new.csv", tmp_path / "answers.csv"
         source.write_text("id,note\n" + "".join(f"{n},warm sun\n" for n in range(many)), encoding="utf-8")

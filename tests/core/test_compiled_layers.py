@@ -8,9 +8,10 @@ import torch
 from torch.nn.functional import gelu, layer_norm
 from transformers import AutoModel, AutoModelForSequenceClassification
 
-from core.models import kernels
 from core.models.compiled_layers import compiled_layers, is_linear
+from core.models.kernel_arguments import Norm
 from core.models.kernel_checks import products_pay
+from core.models.kernels import Kernels
 from core.models.rounding import rounded_reading
 from core.models.whole_products import whole_products
 from tests.processor import LAYERS_ARE_COMPILED
@@ -110,7 +111,7 @@ def test_parts_of_a_larger_tensor_are_read_as_they_lie(dtype, compiled):
 
 def test_results_do_not_depend_on_threads(dtype, compiled, threads):
     given, wanted, weight, bias = drawn((203, 160), (203, 96), (96, 160), (96,), dtype=dtype)
-    norm = kernels.Norm(bias, bias, 1e-5, 7, 0.1)
+    norm = Norm(bias, bias, 1e-5, 7, 0.1)
     even, scales, found = torch.empty_like(wanted), torch.empty(203), []
     for many in (1, 2, 3):
         threads(many)
@@ -166,7 +167,7 @@ def test_a_norm_of_what_is_left_and_beside_and_its_way_back(dtype, width, share,
     rows = 130  # three groups
     given, beside, wanted = drawn((rows, width), (rows, width), (rows, width), dtype=dtype)
     weight, bias = drawn((width,), (width,), dtype=dtype, seed=1)
-    norm, even, scales = kernels.Norm(weight, bias, 1e-3, 2**63 + 1, share), torch.empty_like(given), torch.empty(rows)
+    norm, even, scales = Norm(weight, bias, 1e-3, 2**63 + 1, share), torch.empty_like(given), torch.empty(rows)
     found = compiled.norm(given, beside, norm, even, scales)
     assert torch.equal(found, compiled.norm(given, beside, norm))
     left = compiled.dropped(torch.ones(rows, width), 2**63 + 1, share).double()
@@ -233,10 +234,8 @@ def test_in_32_bits_a_model_learns_the_same(multiplies, tmp_path, compiled, monk
     ids = torch.randint(5, 40, (6, 14), generator=torch.Generator().manual_seed(0))
     usual, used = learned(copy.deepcopy(model), ids), []
     for name in ("norm_back", "linear_weights"):
-        real = getattr(kernels.Kernels, name)
-        monkeypatch.setattr(
-            kernels.Kernels, name, lambda *a, real=real, name=name, **k: (used.append(name), real(*a, **k))[1]
-        )
+        real = getattr(Kernels, name)
+        monkeypatch.setattr(Kernels, name, lambda *a, real=real, name=name, **k: (used.append(name), real(*a, **k))[1])
     with compiled_layers(model, compiled):
         found = learned(model, ids)
     layers = model.config.num_hidden_layers
@@ -312,9 +311,9 @@ def test_queries_keys_and_values_are_computed_together_or_apart(tmp_path, multip
     one, other = drawn(*[(2, 9, attention.query.in_features)] * 2)
     parts, counts = (attention.query, attention.key, attention.value), []
     usual = [[part(given) for part in parts] for given in (one, other)]
-    real = kernels.Kernels.linear
+    real = Kernels.linear
     monkeypatch.setattr(
-        kernels.Kernels, "linear", lambda self, x, w, b, **more: (counts.append(len(w)), real(self, x, w, b, **more))[1]
+        Kernels, "linear", lambda self, x, w, b, **more: (counts.append(len(w)), real(self, x, w, b, **more))[1]
     )
     with compiled_layers(model, multiplying):
         for given, wanted in zip((one, other), usual, strict=True):
@@ -385,8 +384,8 @@ def test_many_texts_are_read_with_them(tmp_path, dtype, compiled, monkeypatch):
     model, used = bert(tmp_path).eval(), []
     ids = torch.randint(5, 40, (6, 14), generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr("core.models.rounding.ready", lambda: compiled)
-    real = kernels.Kernels.linear
-    monkeypatch.setattr(kernels.Kernels, "linear", lambda *given, **more: (used.append(1), real(*given, **more))[1])
+    real = Kernels.linear
+    monkeypatch.setattr(Kernels, "linear", lambda *given, **more: (used.append(1), real(*given, **more))[1])
     with torch.inference_mode():
         usual = model(input_ids=ids).logits
     rounded = dtype == torch.bfloat16
@@ -409,13 +408,13 @@ def test_int8_goes_before_them_and_bends_too(tmp_path, multiplying, monkeypatch)
         pytest.skip("this processor does not multiply int8")
     model, bent = bert(tmp_path).to(torch.bfloat16).eval(), []
     ids = torch.randint(5, 40, (6, 14), generator=torch.Generator().manual_seed(0))
-    real = kernels.Kernels.int8_linear
+    real = Kernels.int8_linear
 
     def spying(*given, bend=False, **more):
         bent.append(bend)
         return real(*given, bend=bend, **more)
 
-    monkeypatch.setattr(kernels.Kernels, "int8_linear", spying)
+    monkeypatch.setattr(Kernels, "int8_linear", spying)
     with torch.inference_mode():
         usual = model(input_ids=ids).logits.float()
         with compiled_layers(model, multiplying), whole_products(model, multiplying) as some:

@@ -16,7 +16,8 @@ from transformers import AutoModelForSequenceClassification
 from transformers.activations import GELUActivation
 
 from core.device import Device
-from core.models import kernels
+from core.models import kernel_building
+from core.models.kernels import Kernels
 from core.models.rounding import Rounded
 from core.models.side_by_side import attended
 from core.models.unpadded import Rows
@@ -33,7 +34,7 @@ CPU = Device("cpu", "bfloat16", 1, "test")
 DTYPES = (torch.float32, torch.bfloat16)
 # What a run uses, and where a processor multiplies pairs of bfloat16.
 USED = {"dropped", "attention", "attention_back", "norm", "norm_back", "squares", "adamw"}
-BEGIN = kernels.begin.__wrapped__
+BEGIN = kernel_building.begin.__wrapped__
 MULTIPLYING = {"linear", "bent_linear", "linear_back", "linear_weights"}
 
 
@@ -43,7 +44,7 @@ def attending(request, compiled):
     if request.param == "all":
         return compiled
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(kernels, "_FLAGS", (*kernels._FLAGS, "-U__AVX512BF16__"))
+        patched.setattr(kernel_building, "_FLAGS", (*kernel_building._FLAGS, "-U__AVX512BF16__"))
         return beginning(patched)[0]
 
 
@@ -473,15 +474,15 @@ def house(tmp_path, monkeypatch):
     monkeypatch.setattr("core.training.run.detect", lambda: CPU)
     told = House(tmp_path / "home")
     told.begun, told.used = [], set()
-    monkeypatch.setattr(kernels, "begin", lambda: told.begun.append(told.phases()))
+    monkeypatch.setattr(kernel_building, "begin", lambda: told.begun.append(told.phases()))
     for name in (*USED, *MULTIPLYING, "gelu"):
-        real = getattr(kernels.Kernels, name)
+        real = getattr(Kernels, name)
 
         def spying(self, *given, name=name, real=real, **more):
             told.used.add(name)
             return real(self, *given, **more)
 
-        monkeypatch.setattr(kernels.Kernels, name, spying)
+        monkeypatch.setattr(Kernels, name, spying)
     return told
 
 
@@ -517,10 +518,10 @@ def test_a_run_that_trains_otherwise_does_not_compile(house, tmp_path, compiled)
 def beginning(monkeypatch, source=None, compiler=None):
     """What `compiled` gives in a process of its own, so to speak."""
     if source is not None:
-        monkeypatch.setattr(kernels, "_SOURCE", source)
+        monkeypatch.setattr(kernel_building, "_SOURCE", source)
     begun = BEGIN()
-    monkeypatch.setattr(kernels, "begin", lambda: begun and (begun[0], compiler or begun[1], begun[2]))
-    return kernels.compiled.__wrapped__(), begun
+    monkeypatch.setattr(kernel_building, "begin", lambda: begun and (begun[0], compiler or begun[1], begun[2]))
+    return kernel_building.compiled.__wrapped__(), begun
 
 
 @pytest.mark.parametrize("pays", [True, False])
@@ -533,14 +534,14 @@ def test_linear_layers_are_among_them_where_they_pay(pays, monkeypatch, compiled
 
 def test_nothing_is_left_of_compiling(monkeypatch, compiled):
     found, (_, _, folder) = beginning(monkeypatch)
-    assert isinstance(found, kernels.Kernels)
+    assert isinstance(found, Kernels)
     assert not Path(folder.name).exists()
 
 
 def kept_in(monkeypatch, folder):
     """Where what is compiled is kept, which is nothing yet."""
     compiling_quickly(monkeypatch)
-    monkeypatch.setattr(kernels, "gettempdir", lambda: str(folder))
+    monkeypatch.setattr(kernel_building, "gettempdir", lambda: str(folder))
     return folder / f"tuning-fork-{os.geteuid()}"
 
 
@@ -549,31 +550,31 @@ def test_what_was_compiled_once_is_kept_for_later_processes(monkeypatch, tmp_pat
     for times in range(2):
         found, (process, _, _) = beginning(monkeypatch)
         assert found is not None
-        assert (str(kernels._SOURCE) in process.args) is (times == 0)
+        assert (str(kernel_building._SOURCE) in process.args) is (times == 0)
     (kept,) = folder.iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
-    monkeypatch.setattr(kernels, "_FLAGS", (*kernels._FLAGS, "-DANOTHER"))
-    assert kernels._kept(shutil.which("cc")) not in (None, kept)
+    monkeypatch.setattr(kernel_building, "_FLAGS", (*kernel_building._FLAGS, "-DANOTHER"))
+    assert kernel_building._kept(shutil.which("cc")) not in (None, kept)
     monkeypatch.undo()
     kept_in(monkeypatch, tmp_path)
     other = tmp_path / "kernels.c"
-    other.write_text(kernels._SOURCE.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    monkeypatch.setattr(kernels, "_SOURCE", other)
-    assert kernels._kept(shutil.which("cc")) not in (None, kept)
+    other.write_text(kernel_building._SOURCE.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    monkeypatch.setattr(kernel_building, "_SOURCE", other)
+    assert kernel_building._kept(shutil.which("cc")) not in (None, kept)
 
 
 def test_another_processor_has_its_own(monkeypatch, tmp_path, compiled):
     kept_in(monkeypatch, tmp_path)
-    known = kernels._kept(shutil.which("cc"))
-    told = kernels._PROCESSOR.read_text(encoding="utf-8")
+    known = kernel_building._kept(shutil.which("cc"))
+    told = kernel_building._PROCESSOR.read_text(encoding="utf-8")
     other = tmp_path / "cpuinfo"
     other.write_text(re.sub(r"(?m)^cpu MHz.*$", "cpu MHz : 1", told), encoding="utf-8")
-    monkeypatch.setattr(kernels, "_PROCESSOR", other)
-    assert kernels._kept(shutil.which("cc")) == known
+    monkeypatch.setattr(kernel_building, "_PROCESSOR", other)
+    assert kernel_building._kept(shutil.which("cc")) == known
     other.write_text(re.sub(r"(?m)^(flags|Features).*$", r"\1 : none", told), encoding="utf-8")
-    assert kernels._kept(shutil.which("cc")) not in (None, known)
+    assert kernel_building._kept(shutil.which("cc")) not in (None, known)
     other.unlink()
-    assert kernels._kept(shutil.which("cc")) is None
+    assert kernel_building._kept(shutil.which("cc")) is None
 
 
 @pytest.mark.parametrize("how", ["open", "link", "file"])
@@ -587,16 +588,16 @@ def test_a_folder_that_others_may_have_made_is_not_trusted(how, monkeypatch, tmp
         folder.symlink_to(tmp_path / "elsewhere")
     else:
         folder.write_text("", encoding="utf-8")
-    assert kernels._kept(shutil.which("cc")) is None
+    assert kernel_building._kept(shutil.which("cc")) is None
     found, (process, _, _) = beginning(monkeypatch)
     assert found is not None
-    assert str(kernels._SOURCE) in process.args
+    assert str(kernel_building._SOURCE) in process.args
     assert how == "file" or not list(folder.iterdir())
 
 
 def test_what_is_kept_and_damaged_is_compiled_anew(monkeypatch, tmp_path, compiled):
     kept_in(monkeypatch, tmp_path)
-    kept = kernels._kept(shutil.which("cc"))
+    kept = kernel_building._kept(shutil.which("cc"))
     kept.write_bytes(b"no object")
     assert beginning(monkeypatch)[0] is None
     assert not kept.exists()
@@ -635,7 +636,9 @@ def test_what_does_not_compile_or_lacks_a_function_is_not_used(source, monkeypat
 
 def compiling_quickly(monkeypatch):
     """Compile as little as may be, in a third of the time."""
-    monkeypatch.setattr(kernels, "_FLAGS", tuple("-Og" if flag == "-O3" else flag for flag in kernels._FLAGS))
+    monkeypatch.setattr(
+        kernel_building, "_FLAGS", tuple("-Og" if flag == "-O3" else flag for flag in kernel_building._FLAGS)
+    )
 
 
 def test_what_is_compiled_quickly_computes_the_same(monkeypatch, compiled):
@@ -711,7 +714,7 @@ OF_INT16 = [
 )
 def test_what_computes_something_else_is_not_used(right, wrong, monkeypatch, tmp_path, compiled):
     compiling_quickly(monkeypatch)
-    path, source = tmp_path / "kernels.c", kernels._SOURCE.read_text(encoding="utf-8")
+    path, source = tmp_path / "kernels.c", kernel_building._SOURCE.read_text(encoding="utf-8")
     assert right in source
     path.write_text(source.replace(right, wrong), encoding="utf-8")
     assert beginning(monkeypatch, path)[0] is None
@@ -723,8 +726,8 @@ def test_a_link_that_fails_is_no_harm(monkeypatch, compiled):
 
 def test_a_compiler_that_never_ends_is_ended(monkeypatch, compiled):
     slow = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    with kernels.TemporaryDirectory() as folder:
-        monkeypatch.setattr(kernels, "_LONGEST_WAIT", 0.05)
-        monkeypatch.setattr(kernels, "begin", lambda: (slow, "cc", nullcontext(folder)))
-        assert kernels.compiled.__wrapped__() is None
+    with kernel_building.TemporaryDirectory() as folder:
+        monkeypatch.setattr(kernel_building, "_LONGEST_WAIT", 0.05)
+        monkeypatch.setattr(kernel_building, "begin", lambda: (slow, "cc", nullcontext(folder)))
+        assert kernel_building.compiled.__wrapped__() is None
     assert slow.wait(10) != 0

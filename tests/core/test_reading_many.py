@@ -7,7 +7,8 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from core.device import Device
-from core.models import kernels, rounding
+from core.models import kernel_building, rounding
+from core.models.kernels import Kernels
 from core.tasks import _labelling
 from core.tasks._labelling import logits_of
 from tests import tiny
@@ -65,13 +66,13 @@ def test_what_is_wrong_in_every_format_is_said(model, monkeypatch):
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_compiled_steps_attend_and_in_the_last_layer_for_one_token_of_a_text(compiled, model, monkeypatch):
-    found = kernels.compiled() if compiled else None
+    found = kernel_building.compiled() if compiled else None
     if compiled and found is None and not os.environ.get("CI"):
         pytest.skip("no C compiler")
     assert (found is not None) == compiled
     wanted, asked = logits_of(model, tiny.tokenizer(), TEXTS, EXACT), []
-    real = kernels.Kernels.attention
-    monkeypatch.setattr(kernels.Kernels, "attention", lambda *given: asked.append(given[-1]) or real(*given))
+    real = Kernels.attention
+    monkeypatch.setattr(Kernels, "attention", lambda *given: asked.append(given[-1]) or real(*given))
     monkeypatch.setattr(rounding, "ready", lambda: found)
     monkeypatch.setattr(rounding, "WORTH_A_TRIAL", 100)
     assert abs(logits_of(model, tiny.tokenizer(), TEXTS, ROUNDED) - wanted).max() < 0.02

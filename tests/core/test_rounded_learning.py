@@ -11,8 +11,9 @@ from torch.nn.functional import gelu
 from transformers import BertForSequenceClassification
 
 from core.device import Device
-from core.models import kernels
+from core.models import kernel_building
 from core.models.compiled_layers import compiled_layers
+from core.models.kernels import Kernels
 from core.training import rounding_trial
 from core.training.precision import Way
 from core.training.rounding_trial import rounded_learning
@@ -131,10 +132,10 @@ def test_gradients_of_weights_are_those_of_what_was_rounded_to_int16(shape, comp
 
 @pytest.mark.parametrize("lanes", [4, 8, 16])
 def test_registers_of_other_processors_lead_to_the_same(lanes, compiled, monkeypatch):
-    monkeypatch.setattr(kernels, "_FLAGS", (*kernels._FLAGS, "-O1", f"-DLANES={lanes}"))
-    begun = kernels.begin.__wrapped__()
-    monkeypatch.setattr(kernels, "begin", lambda: begun)
-    found = kernels.compiled.__wrapped__()
+    monkeypatch.setattr(kernel_building, "_FLAGS", (*kernel_building._FLAGS, "-O1", f"-DLANES={lanes}"))
+    begun = kernel_building.begin.__wrapped__()
+    monkeypatch.setattr(kernel_building, "begin", lambda: begun)
+    found = kernel_building.compiled.__wrapped__()
     assert found is not None  # they agree with PyTorch
     given, *weights = drawn((47, 64), *[(160, 64)] * 2, dtype=torch.float32)
     (wanted,) = drawn((47, 160), dtype=torch.float32, seed=3)
@@ -250,13 +251,13 @@ def asked(monkeypatch):
     """Of each product whether it rounds."""
     found = {name: [] for name in NAMES}
     for name, told in found.items():
-        real = getattr(kernels.Kernels, name)
+        real = getattr(Kernels, name)
 
         def spying(self, *given, told=told, real=real, **more):
             told.append(more.get("whole", False))
             return real(self, *given, **more)
 
-        monkeypatch.setattr(kernels.Kernels, name, spying)
+        monkeypatch.setattr(Kernels, name, spying)
     return found
 
 
@@ -397,7 +398,7 @@ def test_a_model_that_learns_alike_does_and_stays_as_it_was(trial, kind, asked):
     ("name", "left"), [("linear", "back"), ("bent_linear", "back"), ("linear_back", "none"), ("linear_weights", "both")]
 )
 def test_what_moves_the_gradient_far_is_not_rounded(name, left, trial, kind, monkeypatch):
-    real, by = getattr(kernels.Kernels, name), 1.3 if kind is INT8 else 1.1
+    real, by = getattr(Kernels, name), 1.3 if kind is INT8 else 1.1
 
     def moved(self, *given, whole=False, **more):
         found = real(self, *given, whole=whole, **more)
@@ -405,7 +406,7 @@ def test_what_moves_the_gradient_far_is_not_rounded(name, left, trial, kind, mon
             return [(weight * by, bias) if whole else (weight, bias) for weight, bias in found]
         return [each * by for each in found] if whole and name == "linear" else found * by if whole else found
 
-    monkeypatch.setattr(kernels.Kernels, name, moved)
+    monkeypatch.setattr(Kernels, name, moved)
     assert trial(bert(), kind) == (left if kind is INT8 else False)
 
 
@@ -453,7 +454,7 @@ def test_a_family_that_fails_is_not_rounded(trial, kind, monkeypatch):
 def test_a_run_rounds_where_the_trial_says_so(kind, alike, tmp_path, monkeypatch, compiled, asked):
     multiplied(compiled, kind)
     monkeypatch.setattr("core.training.run.detect", lambda: kind.device)
-    monkeypatch.setattr(kernels, "begin", lambda: None)
+    monkeypatch.setattr(kernel_building, "begin", lambda: None)
     monkeypatch.setattr("core.training.precision.compiled", lambda: compiled)
     monkeypatch.setattr(rounding_trial, "_SHARE", 1.0)  # so short a training would not pay for it
     name = "int8" if kind is INT8 else "int16"

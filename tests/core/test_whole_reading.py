@@ -8,8 +8,9 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from core.device import Device
-from core.models import kernels, rounding
+from core.models import rounding
 from core.models.compiled_layers import compiled_layers
+from core.models.kernels import Kernels
 from core.models.whole_products import whole_products
 from core.tasks import _labelling, _whole_reading
 from core.tasks._whole_reading import whole_reading
@@ -153,8 +154,8 @@ def test_without_layers_or_kernels_or_with_few_tokens_all_is_as_usual(reading):
 
 def multiplied(monkeypatch, kind):
     """How often a linear layer multiplied whole numbers."""
-    counted, real = [], getattr(kernels.Kernels, kind)
-    monkeypatch.setattr(kernels.Kernels, kind, lambda *given, **more: counted.append(1) or real(*given, **more))
+    counted, real = [], getattr(Kernels, kind)
+    monkeypatch.setattr(Kernels, kind, lambda *given, **more: counted.append(1) or real(*given, **more))
     return counted
 
 
