@@ -53,7 +53,7 @@ class App:
     Where it may be copied, it and its children are spared their imports.
     """
 
-    def __init__(self, home: Path, copied: Forking | None) -> None:
+    def __init__(self, home: Path, copied: Forking | None = None) -> None:
         self.home, self._copied = home, copied
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

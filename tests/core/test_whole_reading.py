@@ -90,16 +90,24 @@ def clear(many, lead=4.0):
 def test_all_are_read_by_int8_and_what_was_tried_as_usual(reading):
     usual, quick = clear(64), clear(64) + 0.01 * np.arange(2)
     found, asked = reading(usual, quick)
-    assert [(by_int8, len(places)) for by_int8, places in asked] == [(False, 2), (True, 2), (True, 62)]
-    assert asked[0][1] == asked[1][1] == [0, 63]  # the shortest and the longest
-    np.testing.assert_array_equal(found[[0, 63]], usual.astype(np.float32)[[0, 63]])
-    np.testing.assert_array_equal(found[1:63], quick.astype(np.float32)[1:63])
+    assert [(by_int8, len(places)) for by_int8, places in asked] == [(False, 4), (True, 4), (True, 60)]
+    tried = [0, 21, 42, 63]  # the shortest, the longest and some between
+    assert asked[0][1] == asked[1][1] == tried
+    np.testing.assert_array_equal(found[tried], usual.astype(np.float32)[tried])
+    rest = np.setdiff1d(np.arange(64), tried)
+    np.testing.assert_array_equal(found[rest], quick.astype(np.float32)[rest])
+
+
+def test_of_few_long_texts_all_are_tried(reading):
+    found, asked = reading(clear(3), clear(3) + 0.01 * np.arange(2))
+    assert asked == [(False, [0, 1, 2]), (True, [0, 1, 2])]
+    np.testing.assert_array_equal(found, clear(3).astype(np.float32))
 
 
 def test_texts_are_tried_from_short_to_long(reading):
-    lengths = [5000 - place for place in range(200)]
-    _, asked = reading(clear(200), clear(200) + 0.01 * np.arange(2), lengths=lengths)
-    assert [199 - place for place in asked[0][1]] == [0, 40, 80, 119, 159, 199]
+    lengths = [5000 - place for place in range(400)]
+    _, asked = reading(clear(400), clear(400) + 0.01 * np.arange(2), lengths=lengths)
+    assert [399 - place for place in asked[0][1]] == [0, 80, 160, 239, 319, 399]
 
 
 def test_what_is_not_clear_is_read_again(reading):
@@ -137,7 +145,7 @@ def test_what_does_not_agree_is_read_as_usual(quick, reading):
     usual = clear(64)
     found, asked = reading(usual, quick)
     np.testing.assert_array_equal(found, usual.astype(np.float32))
-    assert [(by_int8, len(places)) for by_int8, places in asked] == [(False, 2), (True, 2), (False, 62)]
+    assert [(by_int8, len(places)) for by_int8, places in asked] == [(False, 4), (True, 4), (False, 60)]
 
 
 def test_without_layers_or_kernels_or_with_few_tokens_all_is_as_usual(reading):
