@@ -1,6 +1,7 @@
 """The only reader of the environment: where things live, what the limits are, which kind of place this is."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -140,9 +141,17 @@ _LITTLE_MEMORY = (f"arena_max={_FEW_THREADS}",)
 # A step takes and gives back the same hundreds of megabytes. glibc would give them to the system each time, to be given
 # each page of 4 KiB anew and emptied: so it keeps them, and asks for pages of 2 MiB. Other libraries don't read this.
 _MEMORY = ("hugetlb=1", f"mmap_threshold={32 * 2**20}", f"trim_threshold={2**30}", f"top_pad={64 * 2**20}")
-# How often a thread that waits for the others looks before it sleeps: for about a millisecond. By itself it would look
-# for nine: where other work goes on beside a training, the core is wanted by just that thread which it waits for.
-_LOOKS = "30000"
+# How often a thread that waits for the others looks before it sleeps, where this many times as much work wants cores
+# as there are: for .3 ms. By itself it looks for nine, at the cost of whom it waits for. Where a core has nothing
+# else to do that is right, as waking takes long.
+_LOOKS, _CROWDED = "10000", 1.25
+
+
+def _is_crowded() -> bool:
+    """Whether, in the last minute, much more work wanted cores of this machine than it has."""
+    with suppress(AttributeError, OSError):  # Windows does not tell
+        return os.getloadavg()[0] > _CROWDED * (os.cpu_count() or 1)
+    return False
 
 
 def child_environment(settings: Settings, *, online: bool = False, computes: bool = False) -> dict[str, str]:
@@ -157,7 +166,7 @@ def child_environment(settings: Settings, *, online: bool = False, computes: boo
     cores = usable_cores(asked=thread_limit())
     threads = str(cores if computes else min(cores, _FEW_THREADS))
     passed |= {"OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
-    if "OMP_WAIT_POLICY" not in passed:
+    if "OMP_WAIT_POLICY" not in passed and _is_crowded():
         passed.setdefault("GOMP_SPINCOUNT", _LOOKS)
     return passed | {
         "HOME": str(settings.home / "cache"),

@@ -87,13 +87,26 @@ def test_who_reads_has_few_threads_on_a_machine_of_many_cores(allowed, reads, co
 
 
 @pytest.mark.parametrize(
-    ("given", "looks"), [({}, "30000"), ({"OMP_WAIT_POLICY": "PASSIVE"}, None), ({"GOMP_SPINCOUNT": "7"}, "7")]
+    ("load", "given", "looks"),
+    [
+        (5.1, {}, "10000"),
+        (4.9, {}, None),
+        (5.1, {"OMP_WAIT_POLICY": "PASSIVE"}, None),
+        (5.1, {"GOMP_SPINCOUNT": "7"}, "7"),
+        (0.0, {"GOMP_SPINCOUNT": "7"}, "7"),
+        (None, {}, None),
+    ],
 )
-def test_a_thread_that_waits_soon_leaves_its_core_to_others(given, looks, tmp_path, monkeypatch):
+def test_a_thread_that_waits_leaves_its_core_to_others_where_they_want_it(load, given, looks, tmp_path, monkeypatch):
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    if load is None:
+        monkeypatch.delattr("os.getloadavg")
+    else:
+        monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 9.0))
     environment = child_environment(Settings(home=tmp_path), computes=True)
     assert environment.get("GOMP_SPINCOUNT") == looks
     assert environment.get("OMP_WAIT_POLICY") == given.get("OMP_WAIT_POLICY")
