@@ -1,8 +1,9 @@
 """Children of the product that begin as copies of a process which has imported their libraries already.
 
 Such a child is a process of its own all the same, with the arguments, environment, pipes and signals that it is given;
-it is spared the seconds that imports take. `python -m tests.forking ADDRESS LIBRARY…` is the process that is copied: it
-listens in a folder, so that pages of the tests ask for copies of the same processes as the tests themselves.
+it is spared the seconds that imports take. `python -m tests.forking SOCKET LIBRARY…` is the process that is copied: it
+listens in a folder, so that pages of the tests ask for copies of the same processes as the tests themselves, and ends
+with whoever started it.
 """
 
 import contextlib
@@ -41,7 +42,7 @@ LIBRARIES = {
     "tests.page": PAGE,
     **dict.fromkeys(_OF_TABLES, TABLES),
     **dict.fromkeys(("core.hub.fetcher", "core.keeping.sending", "core.publishing.hub"), HUB),
-    **dict.fromkeys(("core.runs.worker", "core.inference.server"), MODELS),
+    **dict.fromkeys(("core.runs.worker", "core.inference.server", "core.estimating.measuring"), MODELS),
 }
 _NUMBER = 8
 
@@ -79,7 +80,7 @@ class Forking:
             with listening:
                 self._begun[libraries] = subprocess.Popen(
                     [sys.executable, "-m", "tests.forking", str(listening.fileno()), *libraries],
-                    cwd=ROOT, env=environment, pass_fds=[listening.fileno()], stdin=subprocess.DEVNULL,
+                    cwd=ROOT, env=environment, pass_fds=[listening.fileno()], stdin=subprocess.PIPE,
                 )  # fmt: skip
 
     def _address(self, libraries: tuple[str, ...]) -> Path:
@@ -88,8 +89,7 @@ class Forking:
     def close(self) -> None:
         """What is copied ends; copies of it live on."""
         for process in self._begun.values():
-            process.kill()  # to clear up after so many imports takes seconds
-            process.wait(30)
+            process.communicate()
         if not self._theirs:
             shutil.rmtree(self.folder)
 
@@ -183,11 +183,13 @@ def _number(source: int) -> int:
 
 
 def main() -> NoReturn:
-    """Import, then make a copy for whoever asks, until nobody can."""
+    """Import, then make a copy for whoever asks, as long as whoever started it is there."""
     listening = socket.socket(fileno=int(sys.argv[1]))
     for library in sys.argv[2:]:
         importlib.import_module(library)
     while True:
+        if sys.stdin in select.select([listening, sys.stdin], [], [])[0]:
+            os._exit(0)  # whoever started it is gone; to clear up after so many imports takes seconds
         server, _ = listening.accept()
         size, ends, _, _ = socket.recv_fds(server, _NUMBER, 4)
         asked = json.loads(server.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL))

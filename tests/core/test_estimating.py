@@ -52,6 +52,7 @@ def body(tmp_path_factory):
     return tiny.body(tmp_path_factory.mktemp("body"))
 
 
+@pytest.mark.usefixtures("started_anew")
 @pytest.mark.real
 def test_a_real_process_measures_all_and_leaves_nothing(place, body):
     spec, runs = weather(place, body), RunStore(place.home)
