@@ -89,7 +89,7 @@ class Forking:
     def close(self) -> None:
         """What is copied ends; copies of it live on."""
         for process in self._begun.values():
-            process.communicate()
+            process.communicate(timeout=60)
         if not self._theirs:
             shutil.rmtree(self.folder)
 

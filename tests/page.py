@@ -8,5 +8,5 @@ from core import processes
 from tests.forking import Forking
 
 if __name__ == "__main__":
-    processes.subprocess = Forking(Path(sys.argv[1]))  # type: ignore[assignment]
+    processes.subprocess = Forking(Path(sys.argv[1]))
     processes.end_with(main)

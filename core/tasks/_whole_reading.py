@@ -9,8 +9,8 @@ from core.models.whole_products import whole_products
 if TYPE_CHECKING:
     import numpy as np
 
-# Tokens of all texts from which on it pays, and the share of the texts on which it is tried: twice as many left as few
-# other answers by themselves (1.2 and 1.4 of 400, drawn anew thousands of times).
+# Tokens of all texts from which on it pays, the share of the texts on which it is tried, and how many at least and at
+# most. With twice the share hardly fewer answers were other ones in the end: 1.2 of 400 instead of 1.4.
 _WORTH, _TRIED, _FEWEST_TRIED, _MOST_TRIED = 32_768, 1 / 64, 4, 64
 # How far probabilities may move on average: on fine-tuned models it was .004 to .005, and rounding to bfloat16 is .001.
 _FAR = 0.02

@@ -230,6 +230,26 @@ def multiplying(compiled):
     return compiled
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bias", [None, torch.arange(64.0)])
+def test_weights_are_laid_out_as_int8_on_any_processor(dtype, bias, compiled):
+    torch.manual_seed(6)
+    weight = (torch.randn(64, 48) * torch.rand(64, 1)).to(dtype)
+    weight[3] = 0
+    before = weight.clone()
+    found = compiled.int8_weights(weight, bias)
+    assert torch.equal(weight, before)
+    assert (found.laid.dtype, found.laid.shape, found.laid.is_contiguous()) == (torch.uint8, (2, 12, 32, 4), True)
+    steps = weight.float().abs().amax(1) / 127
+    torch.testing.assert_close(found.widths, steps)
+    for row in range(64):
+        whole = found.laid[row // 32, :, row % 32].reshape(-1).int() - 128
+        assert int(whole.abs().max()) == (0 if row == 3 else 127)
+        assert float((whole * found.widths[row] - weight[row].float()).abs().max()) <= 0.501 * float(steps[row])
+        torch.testing.assert_close(found.zeros[row], whole.sum() * found.widths[row])
+    assert torch.equal(found.added, torch.zeros(64) if bias is None else bias)
+
+
 @pytest.mark.parametrize("curve", CURVES.values(), ids=CURVES)
 @pytest.mark.parametrize(("tokens", "inner", "outer"), [(1, 16, 32), (13, 48, 64), (8, 1536, 32), (200, 128, 96)])
 def test_a_product_of_int8_is_that_of_what_was_rounded(tokens, inner, outer, curve, multiplying):
