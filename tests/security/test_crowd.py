@@ -1,6 +1,5 @@
 """One visitor who asks without end does not stop another one's page."""
 
-import statistics
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +13,9 @@ from tests.security.visitors import Function, Visitor
 from ui.calls import Line, Pace, Uploads, own
 
 ASKED, AT_ONCE = 1000, 8
-# Seconds for a page of nearly half a megabyte and a call, on a core that serves a thousand calls besides: for any look,
-# which may fall into a moment in which the machine does other things, and for half of the looks.
-PATIENCE, USUAL = 30.0, 5.0
+# Looks at the page, of half a megabyte, each with a call, that another visitor gets meanwhile: a dozen on a free
+# machine, four on one that does much besides. Who waited for the thousand to end would get one.
+LOOKS = 2
 
 
 def test_a_thousand_calls_of_one_leave_the_page_to_another(space: Space) -> None:
@@ -34,22 +33,22 @@ def test_a_thousand_calls_of_one_leave_the_page_to_another(space: Space) -> None
         answers = list(pool.map(flood, range(ASKED)))
         seconds = time.monotonic() - began
         ended.set()
-        times = other.result()
+        looks = other.result()
     assert {*answers} == {200, 429}
     assert answers.count(200) <= 102 + 20 * seconds
-    assert max(times) < PATIENCE
-    assert statistics.median(times) < USUAL
+    assert looks >= LOOKS
 
 
-def looking(visitor: Visitor, queued: Function, ended: threading.Event) -> list[float]:
-    """Seconds that each look at the page took, one after the other until `ended`."""
-    times: list[float] = []
-    while not ended.is_set() or not times:
-        began = time.monotonic()
+def looking(visitor: Visitor, queued: Function, ended: threading.Event) -> int:
+    """How many looks at the page there were, one after the other until `ended`."""
+    looks, answers = 0, list[int]()
+    visitor.http.event_hooks = {"response": [lambda response: answers.append(response.status_code)]}
+    while not ended.is_set():
         assert visitor.http.get("/").status_code == 200
         assert '"data"' in visitor.call(queued)
-        times.append(time.monotonic() - began)
-    return times
+        looks += 1
+    assert {*answers} == {200}  # where the page is too busy for one, it is not for the other
+    return looks
 
 
 def test_who_looks_without_end_waits_alone(space: Space) -> None:
