@@ -8,6 +8,7 @@ import time
 from functools import partial
 
 import pytest
+import torch
 from transformers import BertModel
 
 from core import files
@@ -216,6 +217,30 @@ def test_a_full_disk_fails_with_its_name_and_what_was_whole_stays(model, small_d
         assert supervisor.wait(record.id).state == "STOPPED", house.runs.log(record.id)
     finally:
         supervisor.close()
+
+
+@pytest.mark.parametrize("room", [0, 300 * 1024])
+def test_a_disk_that_is_full_for_pytorch_is_named_too(small_disk, room):
+    def write(staged):
+        staged.mkdir()
+        (small_disk / "room").write_bytes(bytes(room))
+        _fill(small_disk / "ballast")
+        (small_disk / "room").unlink()
+        torch.save({"moments": torch.zeros(200_000)}, staged / "optimizer.pt")
+
+    with pytest.raises(UserError, match="disk_full"):
+        checkpoints.place(small_disk / "state", write)
+    assert not (small_disk / "state").exists()
+
+
+@pytest.mark.parametrize("numbers", [9, 200_000])
+def test_a_file_that_pytorch_cannot_write_is_no_full_disk(small_disk, numbers):
+    def write(staged):
+        staged.mkdir()
+        torch.save({"moments": torch.zeros(numbers)}, "/dev/full")
+
+    with pytest.raises(RuntimeError, match=r"iostream error|inline_container"):
+        checkpoints.place(small_disk / "state", write)
 
 
 def _fill(path):
