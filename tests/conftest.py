@@ -4,8 +4,10 @@ import csv
 import gc
 import os
 import subprocess
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,12 +56,16 @@ def started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def _frozen() -> None:
-    """Each training has Python look through all objects for garbage, which takes half a second beside large libraries.
-
-    What is there before a file's tests is set aside.
-    """
+    """Looking for garbage takes long beside large libraries: what is there before a file's tests is set aside."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _garbage_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings, of which there are hundreds in a process here, leave it to Python when it looks for garbage."""
+    if "accelerate.utils.memory" in sys.modules:
+        monkeypatch.setattr("accelerate.utils.memory.gc", SimpleNamespace(collect=lambda: 0))
 
 
 @pytest.fixture(autouse=True)

@@ -35,6 +35,10 @@ _FONTS = [
     "sans-serif",
 ]
 
+# Seconds between two looks for a call that waits, and for progress to be told. gradio's own, on Windows alone as long,
+# are a thousandth and a hundredth, which took a fourteenth of a core for as long as the page was served.
+_BETWEEN_LOOKS, _BETWEEN_TELLINGS = 0.02, 0.1
+
 # gradio says that the first tab was selected also when a page was just loaded or found its server again: only what
 # follows a touch of the person (noted by the script of `firstwords`) is remembered.
 _TOUCHED = "() => [Date.now() - (window.lastTouch || 0) < 5000]"
@@ -163,6 +167,7 @@ def launch(page: gr.Blocks, house: House) -> Any:
     """Serve the page, with everything closed that it does not need: (app, address here, shared address)."""
     settings = house.settings
     routes = [*downloads.routes(house), *history.routes(house), *health.routes(house), *progressing.routes(house)]
+    page._queue.sleep_when_free, page._queue.progress_update_sleep_when_free = _BETWEEN_LOOKS, _BETWEEN_TELLINGS
     guarded = Middleware(guard.Guard, settings=settings, line=calls.Line(page._queue))
     uploads.keep_apart()
     served = page.launch(

@@ -26,6 +26,10 @@ ARGUMENTS = (
 # Other tests work beside these on the same two cores.
 expect.set_options(timeout=20_000)
 TABS = ("data", "model", "hyperparameters", "training", "results", "tryit", "publish", "history")
+COUNTING = (
+    "{ const next = requestAnimationFrame; window.framesAsked = 0;"
+    " window.requestAnimationFrame = (work) => { window.framesAsked += 1; return next(work); }; }"
+)
 LABELS = {"delivery": "where is my parcel", "refund": "please give my money back", "defect": "the screen is broken"}
 
 
@@ -120,6 +124,7 @@ def window(browser: Browser, app: App) -> Iterator[Callable[..., Page]]:
         context = browser.new_context(viewport={"width": width, "height": 900}, locale=language, **options)
         opened.append(context)
         page = context.new_page()
+        page.add_init_script(COUNTING)
         page.set_default_timeout(60_000)
         page.on("request", lambda r: None if r.url.startswith((app.url, "data:", "blob:")) else wrong.append(r.url))
         page.on("response", lambda r: wrong.append(f"{r.status} {r.url}") if r.status >= 400 else None)
@@ -139,6 +144,17 @@ def go(page: Page, tab: str) -> None:
     page.locator(f"[role=tab][data-tab-id={tab}]").click()
     page.locator(f"[role=tab][data-tab-id={tab}][aria-selected=true]").wait_for()
     page.locator(".ready:visible").wait_for()
+
+
+def rests(page: Page, seconds: float = 20.0) -> bool:
+    """Whether there comes a second in which the page wants nothing to be drawn."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        before = page.evaluate("window.framesAsked")
+        page.wait_for_timeout(1000)
+        if page.evaluate("window.framesAsked") == before:
+            return True
+    return False
 
 
 def overflow(page: Page) -> int:

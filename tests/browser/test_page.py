@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import LABELS, TABS, App, go, overflow
+from tests.browser.conftest import LABELS, TABS, App, go, overflow, rests
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Page]
@@ -153,13 +153,14 @@ def test_a_wrong_file_is_explained_and_nothing_is_lost(
 
 
 @pytest.mark.parametrize(("path", "scheme"), [("/", "light"), ("/zh?lang=zh-CN", "dark")])
-def test_no_tab_scrolls_sideways_on_a_phone(window: Open, path: str, scheme: str) -> None:
+def test_no_tab_scrolls_sideways_on_a_phone_and_none_keeps_it_busy(window: Open, path: str, scheme: str) -> None:
     page = window(path, width=390, color_scheme=scheme)
     page.locator(".sample button").click()
     expect(page.locator(".bars .bar").first).to_be_visible()
     for tab in TABS:
         go(page, tab)
         assert overflow(page) <= 0, tab
+    assert rests(page)
 
 
 def test_the_language_switch_stays_and_keeps_the_choices(window: Open, spreadsheet: Path) -> None:

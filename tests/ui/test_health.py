@@ -175,8 +175,8 @@ def test_nothing_private_is_told(
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[tuple[int, Path]]:
-    """The real app's port and home."""
+def app(tmp_path: Path) -> Iterator[tuple[int, Path, int]]:
+    """The real app's port, folder and process id."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -193,13 +193,19 @@ def app(tmp_path: Path) -> Iterator[tuple[int, Path]]:
         assert process.stdout
         said = process.stdout.readline()  # its address, once everything is set up; nothing where it ended
         assert said.startswith(b"Tuning Fork"), (tmp_path / "stderr").read_text()
-        yield port, tmp_path
+        yield port, tmp_path, process.pid
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
 
 
-def test_the_real_app_is_well_and_writes_lines(app: tuple[int, Path]) -> None:
-    port, folder = app
+def sleeps(pid: int) -> int:
+    """How often a process's threads have gone to sleep so far; 0 where that is not told."""
+    told = "".join(file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/status"))
+    return sum(int(line.split()[1]) for line in told.splitlines() if line.startswith("voluntary_ctxt_switches"))
+
+
+def test_the_real_app_is_well_writes_lines_and_rests(app: tuple[int, Path, int]) -> None:
+    port, folder, pid = app
     answer = httpx.get(f"http://127.0.0.1:{port}/health?token=hf_canary0123456789")
     assert answer.status_code == 200, answer.text
     assert answer.json()["supervisor"]["alive"] is True
@@ -213,3 +219,6 @@ def test_the_real_app_is_well_and_writes_lines(app: tuple[int, Path]) -> None:
     assert len(said) == 1
     assert "WARNING uvicorn.error: Invalid HTTP request" in said[0]
     assert "canary" not in file.read_text()
+    before = sleeps(pid)
+    time.sleep(3)
+    assert sleeps(pid) - before < 3 * 200  # 60 a second, measured; 870 with gradio's own pauses
