@@ -51,7 +51,7 @@ lint: $(VENV)/development
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/development
+bench: $(VENV)/development browser
 	$(BIN)/python -m benchmarks.training_speed --work long --rows 800
 	$(BIN)/python -m benchmarks.training_speed --work short --against plain padded
 	$(BIN)/python -m benchmarks.lora_speed
@@ -62,6 +62,7 @@ bench: $(VENV)/development
 	$(BIN)/python -m benchmarks.estimate
 	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.page
+	$(BIN)/python -m benchmarks.watching
 	$(BIN)/python -m benchmarks.answer
 	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.near_duplicates

@@ -33,14 +33,14 @@ COUNTING = (
 LABELS = {"delivery": "where is my parcel", "refund": "please give my money back", "defect": "the screen is broken"}
 
 
-def _chromium() -> str | None:
+def chromium() -> str | None:
     found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
     return next((path for path in found if path), None)
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    path = _chromium()
+    path = chromium()
     if path is None:
         if os.environ.get("CI"):
             pytest.fail("no Chromium on this machine, and CI must not pass without it")
