@@ -35,8 +35,8 @@ _FONTS = [
     "sans-serif",
 ]
 
-# Seconds between two looks for a call that waits, and for progress to be told. gradio's own, on Windows alone as long,
-# are a thousandth and a hundredth, which took a fourteenth of a core for as long as the page was served.
+# Seconds between two looks for a call that waits, and for progress to be told. gradio's own, but on Windows, are a
+# thousandth and a hundredth: that took a fourteenth of a core for as long as the page was served.
 _BETWEEN_LOOKS, _BETWEEN_TELLINGS = 0.02, 0.1
 
 # gradio says that the first tab was selected also when a page was just loaded or found its server again: only what
