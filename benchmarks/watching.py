@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 from playwright.sync_api import Page, sync_playwright
 
-from core.runs.progress import Progress, fold
+from core.runs.progress import fold
 from core.runs.store import RunStore
 from tests.browser.conftest import ARGUMENTS, TABS, App, chromium, go
 
@@ -52,7 +52,7 @@ def _measured(page: Page, app: App, turns: int, seconds: float) -> tuple[list[fl
     go(page, "training")
     page.get_by_role("button", name="Start training", exact=True).click()
     runs = RunStore(app.home)
-    while _progress(runs).step < 3:
+    while _step(runs) < 3:
         page.wait_for_timeout(500)
     speeds: dict[bool, list[float]] = {True: [], False: []}
     shares = []
@@ -62,17 +62,26 @@ def _measured(page: Page, app: App, turns: int, seconds: float) -> tuple[list[fl
             if opened:
                 page.locator("#training-status .status").wait_for()
             page.wait_for_timeout(3000)
-            step, begin, used = _progress(runs).step, time.perf_counter(), _used(app)
+            step, begin, used = _step(runs), time.perf_counter(), _used(app)
             page.wait_for_timeout(1000 * seconds)
             taken = time.perf_counter() - begin
-            speeds[opened].append((_progress(runs).step - step) / taken)
+            speeds[opened].append((_step(runs) - step) / taken)
             if opened:
                 shares.append((_used(app) - used) / taken)
     return speeds[True], speeds[False], statistics.median(shares)
 
 
-def _progress(runs: RunStore) -> Progress:
-    return next((fold(runs.read_events(record.id)[0]) for record in runs.list()), Progress())
+def _step(runs: RunStore) -> int:
+    """The last step of the only training, 0 before its first.
+
+    Raises:
+        RuntimeError: it has ended.
+    """
+    for record in runs.list():
+        if record.state not in ("QUEUED", "STARTING", "RUNNING"):
+            raise RuntimeError(f"the training is {record.state}: {runs.log(record.id)}")
+        return fold(runs.read_events(record.id)[0]).step
+    return 0
 
 
 def _used(app: App) -> float:

@@ -1,9 +1,19 @@
-"""The language of a page before its first word: gradio's own words ("Drop File Here") follow the browser otherwise."""
+"""What a page is told before its first word.
+
+Its language, as gradio's own words ("Drop File Here") follow the browser otherwise; and how fast gradio's clocks tick.
+"""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ui.text import PATHS, Language, Text
+
+# gradio's clocks of what is under way count at every frame, and go on for ever in parts that were hidden meanwhile: the
+# browser is kept busy though nothing changes, on cores that a training may need. They show tenths of a second.
+_CLOCKS = (
+    "{ const next = requestAnimationFrame; window.requestAnimationFrame = (work) =>"
+    " /performance\\.now\\(\\).*1e3/.test(work) ? setTimeout(() => work(performance.now()), 100) : next(work); }"
+)
 
 
 class FirstWords:
@@ -38,14 +48,6 @@ class FirstWords:
             await send({"type": "http.response.body", "body": content})
 
         await self._app(scope, receive, collect)
-
-
-# gradio's clocks of what is under way count at every frame, and go on for ever in parts that were hidden meanwhile: the
-# browser is kept busy though nothing changes, on cores that a training may need. They show tenths of a second.
-_CLOCKS = (
-    "{ const next = requestAnimationFrame; window.requestAnimationFrame = (work) =>"
-    " /performance\\.now\\(\\).*1e3/.test(work) ? setTimeout(() => work(performance.now()), 100) : next(work); }"
-)
 
 
 def speaking(page: bytes, language: Language) -> bytes:

@@ -23,7 +23,7 @@ ENCODED = "encoded"
 KEPT = 2
 # What the rest of the house needs to go on writing its small files.
 _LEAST_FREE = 64 * MEBIBYTE
-# Of what PyTorch says when it cannot write an archive to a full disk: 46 times of 47 and once, with 2.13.
+# From what PyTorch 2.13 says when it cannot write an archive: on a full disk 46 times of 47 the one, once the other.
 _PYTORCHS = ("inline_container", "iostream error")
 # Bytes that are tried after it.
 _ROOM = MEBIBYTE

@@ -26,6 +26,7 @@ ARGUMENTS = (
 # Other tests work beside these on the same two cores.
 expect.set_options(timeout=20_000)
 TABS = ("data", "model", "hyperparameters", "training", "results", "tryit", "publish", "history")
+# Run in each window before the page's own scripts: how often the browser is asked to draw.
 COUNTING = (
     "{ const next = requestAnimationFrame; window.framesAsked = 0;"
     " window.requestAnimationFrame = (work) => { window.framesAsked += 1; return next(work); }; }"
@@ -34,6 +35,7 @@ LABELS = {"delivery": "where is my parcel", "refund": "please give my money back
 
 
 def chromium() -> str | None:
+    """Where the browser lies, None where there is none."""
     found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
     return next((path for path in found if path), None)
 

@@ -262,7 +262,7 @@ def nobody() -> str:
 def trouble(hub: FakeHub, kind: str) -> None:
     async def drip() -> AsyncIterator[bytes]:
         yield b'{"id": "'
-        for _ in range(300):
+        for _ in range(100):
             await asyncio.sleep(0.1)
             yield b"x"
 
@@ -287,7 +287,7 @@ def test_a_hub_in_trouble_is_one_error_soon(kind: str, stocked: FakeHub, tmp_pat
     with pytest.raises(UserError) as wrong:
         fetching.look_up("team/tiny-bert", settings(tmp_path, stocked, hub_timeout=1.0), TOKEN)
     assert code_of(wrong) == "hub_unreachable"
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("address", ["silent", "nobody"])
@@ -295,17 +295,17 @@ def test_no_hub_is_one_error_soon(address: str, request: pytest.FixtureRequest, 
     here = settings(tmp_path, request.getfixturevalue(address), hub_timeout=1.0)
     start = time.monotonic()
     assert not fetching.hub_reachable(here)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 1.5
     with pytest.raises(UserError) as wrong:
         fetching.look_up("a/b", here)
     assert code_of(wrong) == "hub_unreachable"
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 5
 
 
-def test_a_hub_that_never_answers_is_noticed_after_two_seconds(silent: str, tmp_path: Path) -> None:
+def test_a_hub_that_never_answers_is_noticed_within_two_seconds(silent: str, tmp_path: Path) -> None:
     start = time.monotonic()
-    assert not fetching.hub_reachable(settings(tmp_path, silent, hub_timeout=30.0))
-    assert 1.5 < time.monotonic() - start < 15
+    assert not fetching.hub_reachable(settings(tmp_path, silent, hub_timeout=4.0))
+    assert 1.5 < time.monotonic() - start < 2.5
 
 
 def test_a_hub_that_answers_is_reachable(fake_hub: FakeHub, tmp_path: Path) -> None:

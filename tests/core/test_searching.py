@@ -189,7 +189,7 @@ def test_a_slow_hub_is_not_waited_for(fake_hub: FakeHub, tmp_path: Path, monkeyp
     import asyncio
 
     async def slow(_: Request) -> Response | None:
-        await asyncio.sleep(30)
+        await asyncio.sleep(1.0)
         return None
 
     fake_hub.fault = slow
@@ -197,4 +197,4 @@ def test_a_slow_hub_is_not_waited_for(fake_hub: FakeHub, tmp_path: Path, monkeyp
     with pytest.raises(UserError) as wrong:
         search("", settings(tmp_path, fake_hub, timeout=0.3), task_tags=["translation", "fill-mask"])
     assert wrong.value.code == "hub_unreachable"
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 0.9

@@ -220,5 +220,6 @@ def test_the_real_app_is_well_writes_lines_and_rests(app: tuple[int, Path, int])
     assert "WARNING uvicorn.error: Invalid HTTP request" in said[0]
     assert "canary" not in file.read_text()
     before = sleeps(pid)
-    time.sleep(3)
-    assert sleeps(pid) - before < 3 * 200  # 60 a second, measured; 870 with gradio's own pauses
+    assert before or not Path("/proc/self/task").exists()
+    time.sleep(1)
+    assert sleeps(pid) - before < 200  # measured: 60; with gradio's own pauses 870
