@@ -16,6 +16,8 @@ ASKED, AT_ONCE = 1000, 8
 # Looks at the page, of half a megabyte, each with a call, that another visitor gets meanwhile: a dozen on a free
 # machine, four on one that does much besides. Who waited for the thousand to end would get one.
 LOOKS = 2
+# Seconds for any of these looks, which may fall into a moment in which the machine does other things.
+PATIENCE = 30.0
 
 
 def test_a_thousand_calls_of_one_leave_the_page_to_another(space: Space) -> None:
@@ -33,22 +35,24 @@ def test_a_thousand_calls_of_one_leave_the_page_to_another(space: Space) -> None
         answers = list(pool.map(flood, range(ASKED)))
         seconds = time.monotonic() - began
         ended.set()
-        looks = other.result()
+        times = other.result()
     assert {*answers} == {200, 429}
     assert answers.count(200) <= 102 + 20 * seconds
-    assert looks >= LOOKS
+    assert len(times) >= LOOKS
+    assert max(times) < PATIENCE
 
 
-def looking(visitor: Visitor, queued: Function, ended: threading.Event) -> int:
-    """How many looks at the page there were, one after the other until `ended`."""
-    looks, answers = 0, list[int]()
+def looking(visitor: Visitor, queued: Function, ended: threading.Event) -> list[float]:
+    """Seconds that each look at the page took, one after the other until `ended`."""
+    times, answers = list[float](), list[int]()
     visitor.http.event_hooks = {"response": [lambda response: answers.append(response.status_code)]}
     while not ended.is_set():
+        began = time.monotonic()
         assert visitor.http.get("/").status_code == 200
         assert '"data"' in visitor.call(queued)
-        looks += 1
+        times.append(time.monotonic() - began)
     assert {*answers} == {200}  # where the page is too busy for one, it is not for the other
-    return looks
+    return times
 
 
 def test_who_looks_without_end_waits_alone(space: Space) -> None:
